@@ -1,0 +1,57 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import { fleetSummarySchema } from '@muster/contract';
+import type { UpOptions } from './settings.ts';
+import type { SystemAddress } from './system.ts';
+
+const LIVE_EVERY_MS = 1_000;
+/** Where the output is no terminal, a line now and then is enough. */
+const PLAIN_EVERY_MS = 10_000;
+
+/** The one screen that tells where everything is and how to stop. */
+export function showReady(address: SystemAddress, options: UpOptions): void {
+  const { broker } = address;
+  const urls = broker.urls.join('  ');
+  const port = new URL(broker.urls[0] ?? 'mqtt://127.0.0.1:1883').port;
+  process.stdout.write(`
+  Muster is ready.
+
+  Console    ${address.console.url}
+  API        ${address.api.url}/api/v1/devices     documentation ${address.api.url}/docs
+  Broker     ${urls}     user ${broker.username}, password ${broker.password}
+  State      ${options.dir}     logs in ${options.dir}/logs
+
+  Be a device:
+    mosquitto_pub -p ${port} -u ${broker.username} -P ${broker.password} -t iotclass/lab1/temperature -m 22.50
+    curl -s ${address.api.url}/api/v1/devices/lab1
+
+  Stop with Ctrl-C; the state stays, and the next start picks it up.
+
+`);
+}
+
+/** Shows devices online and readings a second until it is aborted. */
+export async function showLiveLine(apiUrl: string, metricsUrl: string, signal: AbortSignal): Promise<void> {
+  const terminal = process.stdout.isTTY;
+  let before: { readonly readings: number; readonly atMs: number } | undefined;
+  while (!signal.aborted) {
+    let line: string;
+    try {
+      const summary = fleetSummarySchema.parse(await (await fetch(`${apiUrl}/api/v1/presence/summary`, { signal })).json());
+      const readings = readingsTotal(await (await fetch(metricsUrl, { signal })).text());
+      const atMs = performance.now();
+      const rate = before === undefined ? 0 : Math.max(0, ((readings - before.readings) * 1000) / (atMs - before.atMs));
+      before = { readings, atMs };
+      line = `${summary.presence.online} of ${summary.devices} devices online, ${rate.toFixed(1)} readings/s`;
+    } catch (error) {
+      if (signal.aborted) return;
+      line = `no figures at the moment: ${error instanceof Error ? error.message : String(error)}`;
+    }
+    process.stdout.write(terminal ? `\r\u001b[K  ${line}` : `  ${new Date().toISOString()}  ${line}\n`);
+    await delay(terminal ? LIVE_EVERY_MS : PLAIN_EVERY_MS, undefined, { signal }).catch(() => undefined);
+  }
+}
+
+/** The count of readings in ingestion's metrics. */
+export function readingsTotal(metrics: string): number {
+  return Number(/^muster_ingestion_readings_total(?:\{[^}]*\})? (\S+)$/m.exec(metrics)?.[1] ?? 0);
+}

@@ -1,0 +1,68 @@
+import { claimPort, freePort } from '@muster/engines';
+
+/** The ports that can be chosen by name. */
+export const PORT_NAMES = ['broker', 'api', 'postgres', 'influxdb', 'ingestion', 'presence'] as const;
+/** See {@link PORT_NAMES}. */
+export type PortName = (typeof PORT_NAMES)[number];
+
+/** What `muster up` was asked for. */
+export interface UpOptions {
+  readonly json: boolean;
+  readonly devices: number;
+  readonly brokers: number;
+  /** Ends by itself after so many milliseconds. */
+  readonly forMs: number | undefined;
+  readonly dir: string;
+  readonly ports: ReadonlyMap<PortName, number>;
+}
+
+/** A command was given something that it cannot take; shown in one line, exit code 2. */
+export class UsageError extends Error {
+  override readonly name = 'UsageError';
+  readonly code = 'usage';
+}
+
+const DURATION = /^(\d+(?:\.\d+)?)(ms|s|m|h)$/;
+const UNITS: Readonly<Record<string, number>> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000 };
+
+/**
+ * `90s`, `5m`, `1.5h`, `500ms` in milliseconds.
+ * @throws UsageError
+ */
+export function durationMs(text: string): number {
+  const [, amount, unit] = DURATION.exec(text) ?? [];
+  const factor = unit === undefined ? undefined : UNITS[unit];
+  if (amount === undefined || factor === undefined) throw new UsageError(`expected a duration such as 60s, 5m or 1h; found ${JSON.stringify(text)}`);
+  return Number(amount) * factor;
+}
+
+/**
+ * `NAME=NUMBER` added to the ports that were chosen before.
+ * @throws UsageError
+ */
+export function addPort(text: string, chosen: ReadonlyMap<PortName, number>): ReadonlyMap<PortName, number> {
+  const [, name, number] = /^([a-z]+)=(\d{1,5})$/.exec(text) ?? [];
+  const known = PORT_NAMES.find((candidate) => candidate === name);
+  if (known === undefined || Number(number) < 1 || Number(number) > 65_535) {
+    throw new UsageError(`expected --port NAME=NUMBER with NAME one of ${PORT_NAMES.join(', ')}; found ${JSON.stringify(text)}`);
+  }
+  return new Map([...chosen, [known, Number(number)]]);
+}
+
+const DEFAULT_PORTS: ReadonlyMap<PortName, number> = new Map([
+  ['broker', 1883],
+  ['api', 8300],
+]);
+
+/**
+ * The port of each name: the chosen one, else for people the well-known one, else a free one.
+ * @throws EngineError `port-taken`
+ */
+export async function choosePorts(options: Pick<UpOptions, 'json' | 'ports'>): Promise<Readonly<Record<PortName, number>>> {
+  const entries: [PortName, number][] = [];
+  for (const name of PORT_NAMES) {
+    const wanted = options.ports.get(name) ?? (options.json ? undefined : DEFAULT_PORTS.get(name));
+    entries.push([name, wanted === undefined ? await freePort() : await claimPort(name, wanted)]);
+  }
+  return Object.fromEntries(entries) as Record<PortName, number>;
+}

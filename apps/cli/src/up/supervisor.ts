@@ -1,0 +1,99 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import type { ManagedProcess, ProcessLedger } from '@muster/engines';
+
+/** One process of the system, which can be started again. */
+export interface Component {
+  readonly name: string;
+  readonly start: () => Promise<ManagedProcess>;
+}
+
+/** What happened to a process while the system ran. */
+export type SupervisorEvent =
+  | { readonly event: 'ended'; readonly name: string; readonly pid: number; readonly code: number | null; readonly signal: string | null }
+  | { readonly event: 'restarted'; readonly name: string; readonly pid: number }
+  | { readonly event: 'gave-up'; readonly name: string; readonly reason: string };
+
+const WINDOW_MS = 60_000;
+const MAX_RESTARTS = 5;
+
+/**
+ * How long to wait before a process that ended is started again, in milliseconds; undefined when it ended too often:
+ * more than five times within a minute is no accident.
+ */
+export function restartDelayMs(earlierEndsMs: readonly number[], nowMs: number): number | undefined {
+  const recent = earlierEndsMs.filter((at) => nowMs - at < WINDOW_MS).length;
+  return recent >= MAX_RESTARTS ? undefined : recent * 500;
+}
+
+interface Entry {
+  readonly component: Component;
+  process: ManagedProcess;
+  /** When it ended before, in milliseconds since 1970. */
+  readonly ends: number[];
+}
+
+/** Keeps the processes of the system running, and ends them in order: the last started first. */
+export class Supervisor {
+  readonly #running: Entry[] = [];
+  #stopping = false;
+
+  constructor(
+    private readonly ledger: ProcessLedger,
+    private readonly onEvent: (event: SupervisorEvent) => void,
+  ) {}
+
+  /** The pid of every process by its name. */
+  get pids(): Readonly<Record<string, number>> {
+    return Object.fromEntries(this.#running.map(({ component, process }) => [component.name, process.identity.pid]));
+  }
+
+  /** Starts a process and keeps it running from now on. */
+  async start(component: Component): Promise<ManagedProcess> {
+    const process = await component.start();
+    const entry: Entry = { component, process, ends: [] };
+    this.#running.push(entry);
+    this.#note();
+    void this.#watch(entry);
+    return process;
+  }
+
+  /** Ends all processes, the last started first; `layers` names those that end together, in their order. */
+  async stop(layers: readonly (readonly string[])[], limitMs: number): Promise<void> {
+    this.#stopping = true;
+    for (const names of layers) {
+      const layer = this.#running.filter(({ component }) => names.includes(component.name));
+      await Promise.all(layer.map(({ process }) => process.stop(limitMs)));
+    }
+    await Promise.all(this.#running.map(({ process }) => process.stop(limitMs)));
+    this.ledger.write([]);
+  }
+
+  async #watch(entry: Entry): Promise<void> {
+    for (;;) {
+      const { code, signal } = await entry.process.ended;
+      if (this.#stopping) return;
+      const { name } = entry.component;
+      this.onEvent({ event: 'ended', name, pid: entry.process.identity.pid, code, signal });
+      const waitMs = restartDelayMs(entry.ends, Date.now());
+      if (waitMs === undefined) {
+        this.onEvent({ event: 'gave-up', name, reason: `ended more than ${MAX_RESTARTS} times within a minute` });
+        return;
+      }
+      entry.ends.push(Date.now());
+      await delay(waitMs);
+      if (this.#stopping) return;
+      try {
+        entry.process = await entry.component.start();
+      } catch (error) {
+        this.onEvent({ event: 'gave-up', name, reason: error instanceof Error ? error.message : String(error) });
+        return;
+      }
+      this.#note();
+      this.onEvent({ event: 'restarted', name, pid: entry.process.identity.pid });
+    }
+  }
+
+  #note(): void {
+    this.ledger.write(this.#running.map(({ process }) => process.identity));
+  }
+}

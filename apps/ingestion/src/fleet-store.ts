@@ -1,0 +1,212 @@
+import type { DeviceId, Reading } from '@muster/contract';
+import { discover, type PrismaClient } from '@muster/database';
+
+/** Telemetry that could not be used. */
+export interface DeadLetter {
+  /** The device, or empty where the topic has none. */
+  readonly device: DeviceId | '';
+  readonly reason: string;
+  readonly topic: string;
+  readonly payload: Uint8Array;
+  readonly detail: string;
+  readonly atMs: number;
+}
+
+interface Sample extends DeadLetter {
+  readonly payloadSize: number;
+}
+
+interface Activity {
+  lastSeenMs: number;
+  messages: number;
+  broker: string;
+}
+
+interface LetterCount {
+  letter: Sample;
+  count: number;
+  firstAtMs: number;
+}
+
+/** Beyond so many different (device, reason) pairs between two writes, dead letters count under no device. */
+const MAX_LETTER_KEYS = 2_000;
+const MAX_SAMPLE_BYTES = 1_024;
+const MAX_TOPIC_LENGTH = 512;
+
+/**
+ * What ingestion writes to PostgreSQL: last readings, activity and dead letters, gathered in memory, newest per key, and
+ * written in one statement each (mqtt-pitfalls B11). While PostgreSQL is away it goes on gathering, bounded by its keys.
+ */
+export class FleetStore {
+  #heard = new Set<DeviceId>();
+  #readings = new Map<string, { readonly device: DeviceId; readonly reading: Reading; readonly epochMs: number }>();
+  #activity = new Map<DeviceId, Activity>();
+  #letters = new Map<string, LetterCount>();
+
+  constructor(private readonly database: PrismaClient) {}
+
+  /** Marks a device to be entered into the registry. */
+  heard(device: DeviceId): void {
+    this.#heard.add(device);
+  }
+
+  /** Takes a message whose readings have been stored. */
+  stored(device: DeviceId, readings: readonly Reading[], epochMs: number, receivedAtMs: number, broker: string): void {
+    for (const reading of readings) {
+      const key = `${device} ${reading.metric}`;
+      const before = this.#readings.get(key);
+      if (before === undefined || before.epochMs <= epochMs) this.#readings.set(key, { device, reading, epochMs });
+    }
+    const activity = this.#activity.get(device);
+    if (activity === undefined) this.#activity.set(device, { lastSeenMs: receivedAtMs, messages: 1, broker });
+    else {
+      activity.messages += 1;
+      activity.lastSeenMs = Math.max(activity.lastSeenMs, receivedAtMs);
+      activity.broker = broker;
+    }
+  }
+
+  /** Takes a dead letter. */
+  deadLetter(letter: DeadLetter): void {
+    const ownKey = `${letter.device} ${letter.reason}`;
+    const crowded = !this.#letters.has(ownKey) && this.#letters.size >= MAX_LETTER_KEYS;
+    const kept: Sample = {
+      ...letter,
+      device: crowded ? '' : letter.device,
+      topic: letter.topic.slice(0, MAX_TOPIC_LENGTH).replaceAll('\0', '\uFFFD'),
+      payload: letter.payload.slice(0, MAX_SAMPLE_BYTES),
+      payloadSize: letter.payload.length,
+      detail: letter.detail.slice(0, 500).replaceAll('\0', '\uFFFD'),
+    };
+    const key = `${kept.device} ${kept.reason}`;
+    const before = this.#letters.get(key);
+    this.#letters.set(key, { letter: kept, count: (before?.count ?? 0) + 1, firstAtMs: before?.firstAtMs ?? letter.atMs });
+  }
+
+  /** The devices and metrics that are known already. */
+  async knownMetrics(): Promise<readonly { readonly device: DeviceId; readonly metrics: readonly string[] }[]> {
+    return this.database.$queryRaw<{ device: DeviceId; metrics: string[] }[]>`
+      SELECT device.id AS device, coalesce(array_agg(last_reading.metric) FILTER (WHERE last_reading.metric IS NOT NULL), '{}') AS metrics
+      FROM device LEFT JOIN last_reading ON last_reading.device = device.id
+      WHERE device.state NOT IN ('decommissioned', 'archived')
+      GROUP BY device.id`;
+  }
+
+  /**
+   * When a device without a clock booted: fixed by the first message of a session, so that redelivery after a restart
+   * gives the same times.
+   */
+  async bootTime(device: DeviceId, session: number, claimedMs: number): Promise<number> {
+    const [row] = await this.database.$queryRaw<{ booted_at: Date }[]>`
+      INSERT INTO boot_time (device, session, booted_at) VALUES (${device}, ${session}::bigint, ${new Date(claimedMs)}::timestamptz)
+      ON CONFLICT (device, session) DO UPDATE SET booted_at = boot_time.booted_at
+      RETURNING booted_at`;
+    return row?.booted_at.getTime() ?? claimedMs;
+  }
+
+  /**
+   * Writes all that was gathered; what fails is kept for the next time. Answers the devices that turned out to be
+   * tombstoned.
+   */
+  async flush(): Promise<ReadonlySet<string>> {
+    const heard = this.#heard;
+    const readings = this.#readings;
+    const activity = this.#activity;
+    const letters = this.#letters;
+    this.#heard = new Set();
+    this.#readings = new Map();
+    this.#activity = new Map();
+    this.#letters = new Map();
+    const done = { heard: false, readings: false, activity: false, letters: false };
+    try {
+      const { tombstoned } = await discover(this.database, [...heard]);
+      done.heard = true;
+      await this.#writeReadings([...readings.values()]);
+      done.readings = true;
+      await this.#writeActivity([...activity]);
+      done.activity = true;
+      await this.#writeLetters([...letters.values()]);
+      done.letters = true;
+      return tombstoned;
+    } finally {
+      if (!done.heard) for (const device of heard) this.#heard.add(device);
+      if (!done.readings) this.#readings = new Map([...readings, ...this.#readings]);
+      if (!done.activity) for (const [device, before] of activity) this.#mergeActivity(device, before);
+      if (!done.letters) for (const [key, before] of letters) this.#mergeLetters(key, before);
+    }
+  }
+
+  #mergeActivity(device: DeviceId, before: Activity): void {
+    const now = this.#activity.get(device);
+    if (now === undefined) this.#activity.set(device, before);
+    else now.messages += before.messages;
+  }
+
+  #mergeLetters(key: string, before: LetterCount): void {
+    const now = this.#letters.get(key);
+    this.#letters.set(key, now === undefined ? before : { ...now, count: now.count + before.count, firstAtMs: before.firstAtMs });
+  }
+
+  async #writeReadings(rows: readonly { device: DeviceId; reading: Reading; epochMs: number }[]): Promise<void> {
+    if (rows.length === 0) return;
+    const json = JSON.stringify(
+      rows.map(({ device, reading: { metric, value, unit }, epochMs }) => ({
+        device,
+        metric,
+        number: typeof value === 'number' ? value : null,
+        boolean: typeof value === 'boolean' ? value : null,
+        text: typeof value === 'string' ? value : null,
+        unit: unit ?? null,
+        epoch_ms: epochMs,
+      })),
+    );
+    await this.database.$executeRaw`
+      INSERT INTO last_reading (device, metric, number, boolean, text, unit, at)
+      SELECT device, metric, number, boolean, text, unit, to_timestamp(epoch_ms / 1000.0)
+      FROM jsonb_to_recordset(${json}::jsonb)
+        AS row(device text, metric text, number float8, boolean boolean, text text, unit text, epoch_ms float8)
+      ON CONFLICT (device, metric) DO UPDATE
+      SET number = excluded.number, boolean = excluded.boolean, text = excluded.text, unit = excluded.unit, at = excluded.at
+      WHERE last_reading.at <= excluded.at`;
+  }
+
+  async #writeActivity(rows: readonly (readonly [DeviceId, Activity])[]): Promise<void> {
+    if (rows.length === 0) return;
+    const json = JSON.stringify(
+      rows.map(([device, { lastSeenMs, messages, broker }]) => ({ device, last_seen_ms: lastSeenMs, messages, broker })),
+    );
+    await this.database.$executeRaw`
+      INSERT INTO device_activity (device, last_seen_at, messages, broker)
+      SELECT device, to_timestamp(last_seen_ms / 1000.0), messages, broker
+      FROM jsonb_to_recordset(${json}::jsonb) AS row(device text, last_seen_ms float8, messages bigint, broker text)
+      ON CONFLICT (device) DO UPDATE
+      SET last_seen_at = greatest(device_activity.last_seen_at, excluded.last_seen_at),
+          messages = device_activity.messages + excluded.messages, broker = excluded.broker`;
+  }
+
+  async #writeLetters(rows: readonly LetterCount[]): Promise<void> {
+    if (rows.length === 0) return;
+    const json = JSON.stringify(
+      rows.map(({ letter, count, firstAtMs }) => ({
+        device: letter.device,
+        reason: letter.reason,
+        topic: letter.topic,
+        payload: Buffer.from(letter.payload).toString('base64'),
+        payload_size: letter.payloadSize,
+        detail: letter.detail,
+        count,
+        first_ms: firstAtMs,
+        last_ms: letter.atMs,
+      })),
+    );
+    await this.database.$executeRaw`
+      INSERT INTO dead_letter (device, reason, topic, payload, payload_size, detail, count, first_at, last_at)
+      SELECT device, reason, topic, decode(payload, 'base64'), payload_size, detail, count,
+             to_timestamp(first_ms / 1000.0), to_timestamp(last_ms / 1000.0)
+      FROM jsonb_to_recordset(${json}::jsonb) AS row(device text, reason text, topic text, payload text, payload_size int,
+           detail text, count bigint, first_ms float8, last_ms float8)
+      ON CONFLICT (device, reason) DO UPDATE
+      SET topic = excluded.topic, payload = excluded.payload, payload_size = excluded.payload_size, detail = excluded.detail,
+          count = dead_letter.count + excluded.count, last_at = excluded.last_at`;
+  }
+}

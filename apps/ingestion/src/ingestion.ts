@@ -1,0 +1,225 @@
+import {
+  ContractError,
+  decodeTelemetry,
+  type DeviceId,
+  type Reading,
+  type Telemetry,
+  type TelemetryEntry,
+  type TopicMap,
+} from '@muster/contract';
+import { BrokerConnection, type BrokerTarget, type ReceivedMessage, type Settlement } from '@muster/broker';
+import type { TombstoneSet } from '@muster/database';
+import { logConnectionEvent, type Logger } from '@muster/service';
+import { BatchWriter, telemetryLine, type Influx } from '@muster/telemetry';
+import { admittedReadings, Fleet, type KnownDevice } from './fleet.ts';
+import type { FleetStore } from './fleet-store.ts';
+import type { IngestionMetrics } from './metrics.ts';
+import { readingTime } from './reading-time.ts';
+
+/** A broker keeps what it could not deliver to ingestion for so long: a week. */
+const SESSION_EXPIRY_SECONDS = 7 * 24 * 3_600;
+const MAX_BATCH_LINES = 5_000;
+const MAX_BATCH_DELAY_MS = 200;
+const WRITES_UNDER_WAY = 2;
+const STORE_INTERVAL_MS = 200;
+const DRAIN_MS = 8_000;
+
+type Settle = (settlement: Settlement) => void;
+
+/** Telemetry from every broker into InfluxDB; a QoS 1 message is acknowledged when InfluxDB has its readings. */
+export class Ingestion {
+  readonly #fleet = new Fleet();
+  readonly #writer: BatchWriter;
+  #connections: readonly BrokerConnection[] = [];
+  #storeTimer: NodeJS.Timeout | undefined;
+  #storing: Promise<void> = Promise.resolve();
+  #closing = false;
+
+  constructor(
+    private readonly topicMap: TopicMap,
+    private readonly store: FleetStore,
+    private readonly tombstones: TombstoneSet,
+    private readonly metrics: IngestionMetrics,
+    private readonly logger: Logger,
+    influx: Influx,
+  ) {
+    this.#writer = new BatchWriter({
+      write: (lines) => influx.write(lines),
+      maxLines: MAX_BATCH_LINES,
+      maxDelayMs: MAX_BATCH_DELAY_MS,
+      concurrency: WRITES_UNDER_WAY,
+      onUnavailable: (reason, attempt) => {
+        metrics.influxFailures.inc();
+        logger.warn({ attempt, reason }, 'InfluxDB did not take a batch; telemetry waits unacknowledged with the broker');
+      },
+      onWritten: (lines, durationMs) => {
+        metrics.linesWritten.inc(lines);
+        metrics.writeSeconds.observe(durationMs / 1000);
+      },
+    });
+    metrics.observe(() => ({ waiting: this.#writer.depth, devices: this.#fleet.size }));
+  }
+
+  /** Whether every broker is connected. */
+  get ready(): boolean {
+    return this.#connections.length > 0 && this.#connections.every((connection) => connection.ready);
+  }
+
+  /**
+   * Loads what is known, then subscribes; resolves when every broker has been tried.
+   * @throws BrokerError `subscription-refused`
+   */
+  async start(brokers: readonly BrokerTarget[], connectTimeoutMs: number): Promise<void> {
+    for (const { device, metrics } of await this.store.knownMetrics()) this.#fleet.restore(device, metrics);
+    this.#scheduleStore();
+    const filters = this.topicMap.filters('telemetry');
+    const log = logConnectionEvent(this.logger);
+    this.#connections = brokers.map(
+      (broker) =>
+        new BrokerConnection({
+          broker,
+          clientId: `muster-ingestion-${broker.name}`,
+          sessionExpirySeconds: SESSION_EXPIRY_SECONDS,
+          statusTopic: 'muster/services/ingestion',
+          // Retained telemetry is old: what was live when it was published has come through the session.
+          subscriptions: filters.map((filter) => ({ filter, qos: 1, retainHandling: 2 })),
+          onMessage: (message, settle) => this.#receive(message, settle),
+          onEvent: (event) => {
+            if (event.kind === 'dropped') this.metrics.dropped.inc();
+            log(event);
+          },
+        }),
+    );
+    const results = await Promise.allSettled(this.#connections.map((connection) => connection.whenReady(connectTimeoutMs)));
+    for (const result of results) {
+      if (result.status === 'rejected' && (result.reason as { code?: unknown }).code === 'subscription-refused') throw result.reason;
+    }
+  }
+
+  /** Takes no more, writes what it has, and leaves the brokers. */
+  async close(): Promise<void> {
+    this.#closing = true;
+    clearTimeout(this.#storeTimer);
+    // The connections wait for their messages, and those for the writer.
+    const [left] = await Promise.all([
+      this.#writer.close(DRAIN_MS),
+      ...this.#connections.map((connection) => connection.close(DRAIN_MS)),
+    ]);
+    if (left > 0) this.logger.warn({ lines: left }, 'not written before the end; the broker delivers their messages again');
+    await this.#storing;
+    await this.#flushStore();
+  }
+
+  #receive(message: ReceivedMessage, settle: Settle): void {
+    this.metrics.messages.inc();
+    this.metrics.bytes.inc(message.payload.length);
+    const match = this.topicMap.match(message.topic);
+    if (match === undefined || match.entry.role !== 'telemetry') {
+      // A subscription of an earlier topic map that the broker still has.
+      this.#reject('', 'not-in-topic-map', 'no telemetry entry of the topic map matches', message, settle);
+    } else if (!match.device.valid) {
+      this.#reject('', 'invalid-device-id', `not a device id: ${JSON.stringify(match.device.text.slice(0, 100))}`, message, settle);
+    } else if (this.tombstones.has(match.device.id)) {
+      this.metrics.tombstoned.inc();
+      settle('acknowledge');
+    } else {
+      this.#decode(match.device.id, match.entry, message, settle);
+    }
+  }
+
+  #decode(id: DeviceId, entry: TelemetryEntry, message: ReceivedMessage, settle: Settle): void {
+    let telemetry: Telemetry;
+    try {
+      telemetry = decodeTelemetry(message.payload, entry);
+    } catch (error) {
+      if (!(error instanceof ContractError)) throw error;
+      this.#reject(id, error.code, error.message, message, settle);
+      return;
+    }
+    for (const { field, reason } of telemetry.rejected) this.#letter(id, reason, `field ${field}`, message);
+    const found = this.#fleet.device(id, message.receivedAtMs);
+    if (found === undefined) {
+      this.#reject(id, 'too-many-new-devices', 'more new devices this minute than are taken in', message, settle);
+      return;
+    }
+    if (found.isNew) this.store.heard(id);
+    const { admitted, excess } = admittedReadings(found.device, telemetry.readings);
+    if (excess.length > 0) this.#letter(id, 'too-many-metrics', `metrics ${excess.join(', ')}`, message);
+    if (admitted.length === 0) {
+      settle('acknowledge');
+      return;
+    }
+    if (telemetry.time.kind === 'uptime' && telemetry.session !== undefined && found.device.boot?.session !== telemetry.session) {
+      void this.#fixBootTime(found.device, telemetry.session, message.receivedAtMs - telemetry.time.uptimeMs).then(
+        () => this.#write(found.device, telemetry, admitted, message, settle),
+        (error: unknown) => {
+          this.logger.warn({ err: error, device: id }, 'boot time not fixed; the message stays with the broker');
+          settle('leave');
+        },
+      );
+      return;
+    }
+    this.#write(found.device, telemetry, admitted, message, settle);
+  }
+
+  async #fixBootTime(device: KnownDevice, session: number, claimedMs: number): Promise<void> {
+    const bootedAtMs = await this.store.bootTime(device.id, session, claimedMs);
+    device.boot = { session, bootedAtMs };
+  }
+
+  #write(device: KnownDevice, telemetry: Telemetry, readings: readonly Reading[], message: ReceivedMessage, settle: Settle): void {
+    const time = readingTime(telemetry.time, {
+      receivedAtMs: message.receivedAtMs,
+      bootedAtMs: device.boot?.session === telemetry.session ? device.boot?.bootedAtMs : undefined,
+      lastReceiptMs: device.lastReceiptMs,
+    });
+    if (time.clockRefused) this.#letter(device.id, 'bad-time', 'the clock is off by more than a day', message);
+    if (time.source === 'receipt') {
+      device.lastReceiptMs = time.epochMs;
+      if (message.duplicate) this.metrics.unstampedDuplicates.inc();
+    }
+    const line = telemetryLine(device.id, { ...telemetry, readings }, time.epochMs);
+    if (line === undefined) {
+      settle('acknowledge');
+      return;
+    }
+    this.#writer.add({
+      line,
+      done: (refusal) => {
+        if (refusal === undefined) {
+          this.metrics.readings.inc(readings.length);
+          this.store.stored(device.id, readings, time.epochMs, message.receivedAtMs, message.broker);
+        } else {
+          this.#letter(device.id, 'refused-by-influxdb', refusal, message);
+        }
+        settle('acknowledge');
+      },
+    });
+  }
+
+  #letter(device: DeviceId | '', reason: string, detail: string, message: ReceivedMessage): void {
+    this.metrics.deadLetters.inc({ reason });
+    this.store.deadLetter({ device, reason, detail, topic: message.topic, payload: message.payload, atMs: message.receivedAtMs });
+  }
+
+  #reject(device: DeviceId | '', reason: string, detail: string, message: ReceivedMessage, settle: Settle): void {
+    this.#letter(device, reason, detail, message);
+    settle('acknowledge');
+  }
+
+  #scheduleStore(): void {
+    if (this.#closing) return;
+    this.#storeTimer = setTimeout(() => {
+      this.#storing = this.#flushStore().finally(() => this.#scheduleStore());
+    }, STORE_INTERVAL_MS);
+  }
+
+  async #flushStore(): Promise<void> {
+    try {
+      for (const device of await this.store.flush()) this.#fleet.forget(device);
+    } catch (error) {
+      this.metrics.postgresFailures.inc();
+      this.logger.warn({ err: error }, 'PostgreSQL did not take last readings; they are kept for the next time');
+    }
+  }
+}

@@ -1,0 +1,55 @@
+import { openDatabase, schemaIsCurrent, TombstoneSet, waitForSchema } from '@muster/database';
+import {
+  brokerTargets,
+  brokerVariables,
+  influxTarget,
+  influxVariables,
+  loadTopicMap,
+  postgresVariables,
+  runService,
+  serviceVariables,
+} from '@muster/service';
+import { Influx } from '@muster/telemetry';
+import { z } from 'zod';
+import { FleetStore } from './fleet-store.ts';
+import { Ingestion } from './ingestion.ts';
+import { IngestionMetrics } from './metrics.ts';
+
+const CONNECT_TIMEOUT_MS = 10_000;
+
+const configurationSchema = z.object({ ...serviceVariables, ...brokerVariables, ...postgresVariables, ...influxVariables });
+
+await runService('ingestion', configurationSchema, ({ configuration, logger, metrics }) => {
+  const database = openDatabase(configuration.MUSTER_POSTGRES_URL, 'ingestion');
+  const influx = new Influx(influxTarget(configuration));
+  const tombstones = new TombstoneSet(database, configuration.MUSTER_POSTGRES_URL, (error) =>
+    logger.warn({ err: error }, 'tombstones not refreshed'),
+  );
+  const ingestion = new Ingestion(
+    loadTopicMap(configuration.MUSTER_TOPIC_MAP),
+    new FleetStore(database),
+    tombstones,
+    new IngestionMetrics(metrics),
+    logger,
+    influx,
+  );
+  return {
+    readiness: [
+      { name: 'brokers', check: () => (ingestion.ready ? undefined : 'not every broker is connected') },
+      { name: 'postgres', check: async () => ((await schemaIsCurrent(database)) ? undefined : 'the schema is not the one of this build') },
+      {
+        name: 'influxdb',
+        check: async () => {
+          await influx.query('SHOW MEASUREMENTS LIMIT 1');
+          return undefined;
+        },
+      },
+    ],
+    start: async () => {
+      await waitForSchema(database, (reason) => logger.warn({ reason }, 'waiting for the database'));
+      await tombstones.start();
+      await ingestion.start(brokerTargets(configuration), CONNECT_TIMEOUT_MS);
+    },
+    stop: [() => ingestion.close(), () => tombstones.close(), () => database.$disconnect()],
+  };
+});

@@ -1,0 +1,98 @@
+import type { Device, DeviceId, DeviceInfo, DevicePage, DevicePatch, DeviceQuery, FleetSummary, PresenceState } from '@muster/contract';
+import { presenceStateSchema } from '@muster/contract';
+import { discover, Prisma, type PrismaClient } from '@muster/database';
+import { ProblemError } from '@muster/service';
+import { deviceOf, type DeviceRow } from './device-view.ts';
+
+/** Everything that a device's view needs, in one query: no row costs a query of its own. */
+const DEVICE_VIEW = Prisma.sql`
+  SELECT device.id, device.state, device.name, device.description, device.info, device.discovered_at, device.updated_at,
+         device_activity.last_seen_at AS last_telemetry_at,
+         CASE WHEN presence.device IS NULL THEN NULL ELSE jsonb_build_object(
+           'state', presence.state, 'reason', presence.reason,
+           'since_ms', extract(epoch FROM presence.since) * 1000, 'session', presence.session,
+           'wake_ms', extract(epoch FROM presence.wake_expected_at) * 1000, 'evidence', presence.evidence) END AS presence,
+         coalesce((SELECT jsonb_object_agg(metric, jsonb_build_object(
+             'value', coalesce(to_jsonb(number), to_jsonb(boolean), to_jsonb(text)), 'unit', unit,
+             'at_ms', extract(epoch FROM at) * 1000))
+           FROM last_reading WHERE last_reading.device = device.id), '{}'::jsonb) AS readings
+  FROM device
+  LEFT JOIN presence ON presence.device = device.id
+  LEFT JOIN device_activity ON device_activity.device = device.id`;
+
+function cursorOf(id: string): string {
+  return Buffer.from(id).toString('base64url');
+}
+
+/** The devices of the registry. */
+export class Devices {
+  constructor(private readonly database: PrismaClient) {}
+
+  /** One page, in the order of ids; decommissioned and archived devices only where they are asked for. */
+  async page(query: DeviceQuery): Promise<DevicePage> {
+    const after = query.cursor === undefined ? '' : Buffer.from(query.cursor, 'base64url').toString('utf8');
+    const conditions = [
+      Prisma.sql`device.id COLLATE "C" > ${after}`,
+      query.state === undefined
+        ? Prisma.sql`device.state NOT IN ('decommissioned', 'archived')`
+        : Prisma.sql`device.state = ${query.state}`,
+      ...(query.presence === undefined ? [] : [Prisma.sql`coalesce(presence.state, 'unknown') = ${query.presence}`]),
+    ];
+    const rows = await this.database.$queryRaw<DeviceRow[]>`
+      ${DEVICE_VIEW} WHERE ${Prisma.join(conditions, ' AND ')} ORDER BY device.id COLLATE "C" LIMIT ${query.limit + 1}`;
+    const items = rows.slice(0, query.limit).map(deviceOf);
+    const last = items.at(-1);
+    return { items, next: rows.length > query.limit && last !== undefined ? cursorOf(last.id) : null };
+  }
+
+  /**
+   * One device.
+   * @throws ProblemError 404
+   */
+  async find(id: DeviceId): Promise<Device> {
+    const [row] = await this.database.$queryRaw<DeviceRow[]>`${DEVICE_VIEW} WHERE device.id = ${id}`;
+    if (row === undefined) throw new ProblemError(404, `no device ${id} has been heard or registered`);
+    return deviceOf(row);
+  }
+
+  /**
+   * Changes what an operator may change; a discovered device becomes a registered one.
+   * @throws ProblemError 404; 409 for a device that is gone
+   */
+  async patch(id: DeviceId, patch: DevicePatch): Promise<Device> {
+    const device = await this.find(id);
+    if (device.state !== 'discovered' && device.state !== 'registered') {
+      throw new ProblemError(409, `${id} is ${device.state} and can no longer be changed`);
+    }
+    await this.database.device.update({
+      where: { id },
+      data: {
+        ...(patch.name === undefined ? {} : { name: patch.name }),
+        ...(patch.description === undefined ? {} : { description: patch.description }),
+        state: 'registered',
+      },
+    });
+    return this.find(id);
+  }
+
+  /** Takes what a device says about itself; tombstoned devices are not heard. */
+  async takeInfo(id: DeviceId, info: DeviceInfo): Promise<void> {
+    const { tombstoned } = await discover(this.database, [id]);
+    if (tombstoned.has(id)) return;
+    await this.database.device.update({ where: { id }, data: { info } });
+  }
+
+  /** Counts over all devices that are not decommissioned. */
+  async summary(): Promise<FleetSummary> {
+    const rows = await this.database.$queryRaw<{ state: PresenceState; count: bigint }[]>`
+      SELECT coalesce(presence.state, 'unknown') AS state, count(*) AS count
+      FROM device LEFT JOIN presence ON presence.device = device.id
+      WHERE device.state NOT IN ('decommissioned', 'archived') GROUP BY 1`;
+    const counts = new Map(rows.map(({ state, count }) => [state, Number(count)]));
+    const states = presenceStateSchema.options.map((state): [PresenceState, number] => [state, counts.get(state) ?? 0]);
+    return {
+      devices: states.reduce((sum, [, count]) => sum + count, 0),
+      presence: Object.fromEntries(states) as Record<PresenceState, number>,
+    };
+  }
+}

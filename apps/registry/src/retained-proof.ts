@@ -1,0 +1,70 @@
+import { createHash } from 'node:crypto';
+import type { ClearedMessage, DecommissionReport, DeviceId, RetainedMessage } from '@muster/contract';
+import type { ReceivedMessage } from '@muster/broker';
+
+/** What was found and done on one broker. */
+export interface BrokerProof {
+  readonly broker: string;
+  readonly before: readonly RetainedMessage[];
+  readonly cleared: readonly ClearedMessage[];
+  readonly after: readonly RetainedMessage[];
+  /** Why it is not known whether the broker is clean; undefined when the verification ran. */
+  readonly fault: string | undefined;
+}
+
+/** Another device that owns a topic too. */
+export interface SharedTopic {
+  readonly topic: string;
+  readonly owner: string;
+}
+
+/** A retained message as the report shows it: its size and hash, never its payload. */
+export function retainedMessage(message: ReceivedMessage): RetainedMessage {
+  return {
+    broker: message.broker,
+    topic: message.topic,
+    bytes: message.payload.length,
+    sha256: createHash('sha256').update(message.payload).digest('hex'),
+  };
+}
+
+/** Messages that are the device's alone, and so are to be cleared. */
+export function clearable<Message extends { readonly topic: string }>(
+  messages: readonly Message[],
+  shared: readonly SharedTopic[],
+): readonly Message[] {
+  const keep = new Set(shared.map(({ topic }) => topic));
+  return messages.filter(({ topic }) => !keep.has(topic));
+}
+
+/** The report: verified only when every broker was asked again and holds nothing of the device. */
+export function decommissionReport(input: {
+  readonly device: DeviceId;
+  readonly requestedAt: Date;
+  readonly now: Date;
+  readonly filters: readonly string[];
+  readonly proofs: readonly BrokerProof[];
+  readonly shared: readonly SharedTopic[];
+}): DecommissionReport {
+  const { proofs } = input;
+  const after = proofs.flatMap((proof) => proof.after);
+  const faults = proofs.flatMap(({ broker, fault }) => (fault === undefined ? [] : [`${broker}: ${fault}`]));
+  const verified = faults.length === 0 && after.length === 0;
+  return {
+    device: input.device,
+    state: verified ? 'verified' : 'incomplete',
+    requestedAt: input.requestedAt.toISOString(),
+    verifiedAt: verified ? input.now.toISOString() : null,
+    brokers: proofs.map(({ broker }) => broker),
+    filters: [...input.filters],
+    before: proofs.flatMap((proof) => proof.before),
+    cleared: proofs.flatMap((proof) => proof.cleared),
+    after,
+    kept: [...input.shared],
+    notDone: [
+      ...faults,
+      'account: not revoked, this release gives devices no accounts of their own',
+      'session: not purged, a connected device is not disconnected',
+    ],
+  };
+}

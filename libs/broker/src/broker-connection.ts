@@ -1,0 +1,353 @@
+import { connect, type IPublishPacket, type MqttClient } from 'mqtt';
+import { AcknowledgementQueue, type Settlement } from './acknowledgement-queue.ts';
+import { BrokerError, type BrokerTarget, type ConnectionEvent } from './broker-target.ts';
+import { reconnectDelayMs, SHORT_LIVED_MS } from './reconnect-delay.ts';
+
+/** A message as it came from a broker. */
+export interface ReceivedMessage {
+  /** Name of the broker. */
+  readonly broker: string;
+  readonly topic: string;
+  readonly payload: Uint8Array;
+  readonly qos: 0 | 1 | 2;
+  /** A replay of retained state, or with retain-as-published whatever the publisher set. */
+  readonly retain: boolean;
+  /** The broker has sent it before and got no acknowledgement. */
+  readonly duplicate: boolean;
+  readonly receivedAtMs: number;
+  readonly properties: NonNullable<IPublishPacket['properties']>;
+}
+
+/** Takes a message; `settle` is called once, when it is safe, and only then is a QoS 1 message acknowledged. */
+export type MessageHandler = (message: ReceivedMessage, settle: (settlement: Settlement) => void) => void;
+
+/** What to receive, with the options of MQTT 5, section 3.8.3.1. */
+export interface Subscription {
+  readonly filter: string;
+  readonly qos: 0 | 1;
+  readonly noLocal?: boolean;
+  readonly retainAsPublished?: boolean;
+  /** 0: send retained messages at every subscribe; 1: only if the subscription is new; 2: never. */
+  readonly retainHandling?: 0 | 1 | 2;
+}
+
+/** How one connection is made; a connection serves one purpose. */
+export interface BrokerConnectionOptions {
+  readonly broker: BrokerTarget;
+  readonly clientId: string;
+  /** How long the broker keeps the session after the connection is gone; 0 starts clean each time. */
+  readonly sessionExpirySeconds: number;
+  readonly keepAliveSeconds?: number;
+  /** Where the client keeps its own retained status: birth, will, and `shutdown` when it is closed in order. */
+  readonly statusTopic?: string;
+  readonly subscriptions?: readonly Subscription[];
+  readonly onMessage?: MessageHandler;
+  readonly onEvent?: (event: ConnectionEvent) => void;
+}
+
+/** How a message is published. */
+export interface PublishOptions {
+  readonly qos?: 0 | 1;
+  readonly retain?: boolean;
+  readonly properties?: IPublishPacket['properties'];
+}
+
+/** The largest window MQTT has: with the default of 20 to 100 QoS 1 throughput is bounded by round trips (B1). */
+const RECEIVE_MAXIMUM = 65_535;
+/** QoS 0 messages in hand beyond this many are dropped and reported: nothing else bounds them. */
+const MAX_IN_HAND = 200_000;
+const CONNECT_TIMEOUT_MS = 10_000;
+/** mqtt.js skips its own PUBACK when the callback gets an error; one object, because a stack trace a message is dear (B6). */
+const ACKNOWLEDGE_LATER = new Error('acknowledged after the handler');
+
+/**
+ * One MQTT 5 connection to one broker: reconnects by itself, checks what the broker grants, acknowledges a QoS 1
+ * message only when its handler says so, and leaves in order.
+ */
+export class BrokerConnection {
+  readonly broker: string;
+  readonly #client: MqttClient;
+  readonly #options: BrokerConnectionOptions;
+  #acknowledgements: AcknowledgementQueue;
+  #inHand = 0;
+  #ready = false;
+  #closing = false;
+  #failedAttempts = 0;
+  #shortLived = 0;
+  #connectedAtMs = 0;
+  #waiting: { resolve: () => void; reject: (error: Error) => void }[] = [];
+  #drained: (() => void) | undefined;
+
+  constructor(options: BrokerConnectionOptions) {
+    this.#options = options;
+    this.broker = options.broker.name;
+    const { statusTopic } = options;
+    this.#client = connect(options.broker.url, {
+      protocolVersion: 5,
+      clientId: options.clientId,
+      ...(options.broker.username === undefined ? {} : { username: options.broker.username }),
+      ...(options.broker.password === undefined ? {} : { password: options.broker.password }),
+      clean: options.sessionExpirySeconds === 0,
+      keepalive: options.keepAliveSeconds ?? 30,
+      connectTimeout: CONNECT_TIMEOUT_MS,
+      reconnectPeriod: 100,
+      reconnectOnConnackError: true,
+      resubscribe: false,
+      queueQoSZero: false,
+      properties: { receiveMaximum: RECEIVE_MAXIMUM, sessionExpiryInterval: options.sessionExpirySeconds },
+      ...(statusTopic === undefined
+        ? {}
+        : { will: { topic: statusTopic, payload: Buffer.from(ownStatus('offline', 'unexpected')), qos: 1, retain: true } }),
+    });
+    this.#acknowledgements = this.#newQueue();
+    this.#client.handleMessage = (packet, done) => this.#receive(packet, done);
+    // Before mqtt.js's own listener, which starts its timer with the period that stands then.
+    this.#client.prependListener('close', () => this.#lost());
+    this.#client.on('connect', (packet) => void this.#connected(packet.sessionPresent));
+    this.#client.on('error', (error) => this.#emit({ kind: 'failed', broker: this.broker, error }));
+  }
+
+  /** Whether the connection stands and everything it subscribes to has been granted. */
+  get ready(): boolean {
+    return this.#ready;
+  }
+
+  /** Messages received whose handlers have not settled them. */
+  get inHand(): number {
+    return this.#inHand;
+  }
+
+  /**
+   * Resolves when the connection is ready for the first time, or is.
+   * @throws BrokerError `subscription-refused` at once, `unreachable` after `timeoutMs`
+   */
+  async whenReady(timeoutMs: number): Promise<void> {
+    if (this.#ready) return;
+    let timer: NodeJS.Timeout | undefined;
+    try {
+      await new Promise<void>((resolve, reject) => {
+        this.#waiting.push({ resolve, reject });
+        timer = setTimeout(
+          () => reject(new BrokerError('unreachable', `${this.broker} at ${this.#options.broker.url} did not answer within ${timeoutMs} ms`)),
+          timeoutMs,
+        );
+      });
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  /**
+   * Publishes; at QoS 1 resolves with the reason code of the PUBACK (0, or 16 where nobody subscribes).
+   * @throws BrokerError `publish-refused` with the broker's reason; `closed` when the connection ends first
+   */
+  async publish(topic: string, payload: string | Uint8Array, options: PublishOptions = {}): Promise<number> {
+    try {
+      const answer = await this.#client.publishAsync(topic, typeof payload === 'string' ? payload : Buffer.from(payload), {
+        qos: options.qos ?? 1,
+        retain: options.retain ?? false,
+        ...(options.properties === undefined ? {} : { properties: options.properties }),
+      });
+      return answer !== undefined && 'reasonCode' in answer ? (answer.reasonCode ?? 0) : 0;
+    } catch (error) {
+      const code = this.#closing || !this.#client.connected ? 'closed' : 'publish-refused';
+      throw new BrokerError(code, `${this.broker} did not take a message on ${topic}: ${messageOf(error)}`, { cause: error });
+    }
+  }
+
+  /**
+   * Resolves when the broker has answered a PINGREQ: all that it had to send because of earlier packets has come.
+   * @throws BrokerError `no-answer` after `timeoutMs`
+   */
+  async roundTrip(timeoutMs: number): Promise<void> {
+    await new Promise<void>((resolve, reject) => {
+      const finish = (error?: BrokerError): void => {
+        clearTimeout(timer);
+        this.#client.removeListener('packetreceive', onPacket);
+        if (error) reject(error);
+        else resolve();
+      };
+      const onPacket = (packet: { cmd?: string | undefined }): void => {
+        if (packet.cmd === 'pingresp') finish();
+      };
+      const timer = setTimeout(
+        () => finish(new BrokerError('no-answer', `${this.broker} did not answer a ping within ${timeoutMs} ms`)),
+        timeoutMs,
+      );
+      this.#client.on('packetreceive', onPacket);
+      this.#client.sendPing();
+    });
+  }
+
+  /**
+   * Leaves in order: takes no more messages, waits for those in hand, publishes the retained status, sends DISCONNECT
+   * 0x00. What is not settled within `drainMs` stays with the broker.
+   */
+  async close(drainMs = 5_000): Promise<void> {
+    if (this.#closing) return;
+    this.#closing = true;
+    for (const waiter of this.#waiting.splice(0)) waiter.reject(new BrokerError('closed', `${this.broker}: closed`));
+    if (this.#inHand > 0) {
+      let timer: NodeJS.Timeout | undefined;
+      await Promise.race([
+        new Promise<void>((resolve) => (this.#drained = resolve)),
+        new Promise<void>((resolve) => (timer = setTimeout(resolve, drainMs))),
+      ]);
+      clearTimeout(timer);
+    }
+    if (!this.#client.connected) {
+      await this.#client.endAsync(true);
+      return;
+    }
+    if (this.#options.statusTopic !== undefined) {
+      try {
+        await within(this.publish(this.#options.statusTopic, ownStatus('offline', 'shutdown'), { qos: 1, retain: true }), 2_000);
+      } catch (error) {
+        this.#emit({ kind: 'failed', broker: this.broker, error: error instanceof Error ? error : new Error(String(error)) });
+      }
+    }
+    await within(this.#client.endAsync(false, { reasonCode: 0 }), 2_000).catch(() => this.#client.endAsync(true));
+  }
+
+  #receive(packet: IPublishPacket, done: (error?: Error) => void): void {
+    const { onMessage } = this.#options;
+    const acknowledged = packet.qos > 0;
+    if (onMessage === undefined || this.#closing) {
+      done(acknowledged ? ACKNOWLEDGE_LATER : undefined);
+      return;
+    }
+    if (!acknowledged && this.#inHand >= MAX_IN_HAND) {
+      this.#emit({ kind: 'dropped', broker: this.broker, topic: packet.topic });
+      done();
+      return;
+    }
+    this.#inHand += 1;
+    const release = acknowledged && packet.messageId !== undefined ? this.#acknowledgements.add(packet.messageId) : undefined;
+    let settled = false;
+    const settle = (settlement: Settlement): void => {
+      if (settled) return;
+      settled = true;
+      this.#inHand -= 1;
+      release?.(settlement);
+      if (this.#inHand === 0) this.#drained?.();
+    };
+    const { payload } = packet;
+    onMessage(
+      {
+        broker: this.broker,
+        topic: packet.topic,
+        payload: typeof payload === 'string' ? Buffer.from(payload) : payload,
+        qos: packet.qos,
+        retain: packet.retain,
+        duplicate: packet.dup,
+        receivedAtMs: Date.now(),
+        properties: packet.properties ?? {},
+      },
+      settle,
+    );
+    done(acknowledged ? ACKNOWLEDGE_LATER : undefined);
+  }
+
+  /** A queue belongs to one network connection: packet ids are used anew on the next. */
+  #newQueue(): AcknowledgementQueue {
+    const queue: AcknowledgementQueue = new AcknowledgementQueue((messageId) => {
+      if (queue !== this.#acknowledgements || !this.#client.connected) return;
+      this.#client['_sendPacket']({ cmd: 'puback', messageId, reasonCode: 0 });
+    });
+    return queue;
+  }
+
+  async #connected(sessionPresent: boolean): Promise<void> {
+    // A small write must not wait for the acknowledgement of the one before (B5).
+    const { stream } = this.#client;
+    if ('setNoDelay' in stream && typeof stream.setNoDelay === 'function') stream.setNoDelay(true);
+    this.#connectedAtMs = Date.now();
+    this.#failedAttempts = 0;
+    try {
+      await this.#subscribe();
+      const { statusTopic } = this.#options;
+      if (statusTopic !== undefined) await this.publish(statusTopic, ownStatus('online'), { qos: 1, retain: true });
+    } catch (error) {
+      const refused = error instanceof Error ? error : new Error(String(error));
+      this.#emit({ kind: 'failed', broker: this.broker, error: refused });
+      if (refused instanceof BrokerError && refused.code === 'subscription-refused') {
+        for (const waiter of this.#waiting.splice(0)) waiter.reject(refused);
+      }
+      return;
+    }
+    this.#ready = this.#client.connected;
+    this.#emit({ kind: 'connected', broker: this.broker, sessionPresent });
+    for (const waiter of this.#waiting.splice(0)) waiter.resolve();
+  }
+
+  async #subscribe(): Promise<void> {
+    const { subscriptions = [] } = this.#options;
+    if (subscriptions.length === 0) return;
+    try {
+      await this.#client.subscribeAsync(
+        Object.fromEntries(
+          subscriptions.map((subscription) => [
+            subscription.filter,
+            {
+              qos: subscription.qos,
+              nl: subscription.noLocal ?? false,
+              rap: subscription.retainAsPublished ?? false,
+              rh: subscription.retainHandling ?? 0,
+            },
+          ]),
+        ),
+      );
+    } catch (error) {
+      if (!this.#client.connected) throw error;
+      throw new BrokerError(
+        'subscription-refused',
+        `${this.broker} refused ${subscriptions.map(({ filter }) => filter).join(', ')} to ${this.#options.clientId}: ${messageOf(error)}`,
+        { cause: error },
+      );
+    }
+  }
+
+  #lost(): void {
+    this.#ready = false;
+    this.#acknowledgements = this.#newQueue();
+    if (this.#closing) return;
+    if (this.#connectedAtMs > 0) {
+      this.#shortLived = Date.now() - this.#connectedAtMs < SHORT_LIVED_MS ? this.#shortLived + 1 : 0;
+      this.#connectedAtMs = 0;
+    } else {
+      this.#failedAttempts += 1;
+      this.#shortLived = 0;
+    }
+    const retryInMs = Math.round(
+      reconnectDelayMs({ failedAttempts: this.#failedAttempts, shortLived: this.#shortLived }, Math.random()),
+    );
+    this.#client.options.reconnectPeriod = retryInMs;
+    this.#emit({ kind: 'disconnected', broker: this.broker, retryInMs });
+  }
+
+  #emit(event: ConnectionEvent): void {
+    this.#options.onEvent?.(event);
+  }
+}
+
+function ownStatus(status: 'online' | 'offline', reason?: 'shutdown' | 'unexpected'): string {
+  return JSON.stringify({ status, ...(reason === undefined ? {} : { reason }) });
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
+async function within<T>(promise: Promise<T>, timeoutMs: number): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  try {
+    return await Promise.race([
+      promise,
+      new Promise<never>((_, reject) => {
+        timer = setTimeout(() => reject(new BrokerError('no-answer', `no answer within ${timeoutMs} ms`)), timeoutMs);
+      }),
+    ]);
+  } finally {
+    clearTimeout(timer);
+  }
+}

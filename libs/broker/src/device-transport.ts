@@ -1,0 +1,152 @@
+import { BaseRpcContext, EventPattern, Server, type CustomTransportStrategy } from '@nestjs/microservices';
+import type { DeviceId, TopicMap, TopicRole } from '@muster/contract';
+import pRetry from 'p-retry';
+import { isObservable, lastValueFrom } from 'rxjs';
+import { BrokerConnection, type ReceivedMessage } from './broker-connection.ts';
+import type { BrokerTarget, ConnectionEvent } from './broker-target.ts';
+
+/** Handlers that fail are given so long at the end. */
+const RETRY_AT_CLOSE_MS = 1_000;
+
+/** What a handler gets beside the payload: `@Ctx() context: DeviceMessageContext`. */
+export class DeviceMessageContext extends BaseRpcContext<[ReceivedMessage, DeviceId, TopicRole]> {
+  /** The message as it came, with retain flag and properties. */
+  get message(): ReceivedMessage {
+    return this.args[0];
+  }
+
+  /** The device that the topic map found in the topic. */
+  get device(): DeviceId {
+    return this.args[1];
+  }
+
+  /** What the topic is for. */
+  get role(): TopicRole {
+    return this.args[2];
+  }
+}
+
+/** Lets a controller's method handle the topics that the topic map gives a role; it gets the payload's bytes and the context. */
+export function OnTopicRole(role: TopicRole): MethodDecorator {
+  return EventPattern(role) as MethodDecorator;
+}
+
+/** How a service listens to devices. */
+export interface DeviceTransportOptions {
+  readonly service: string;
+  readonly brokers: readonly BrokerTarget[];
+  readonly topicMap: TopicMap;
+  readonly sessionExpirySeconds: number;
+  readonly connectTimeoutMs: number;
+  readonly onEvent: (event: ConnectionEvent) => void;
+  /** Called for a message whose topic has no valid device id. */
+  readonly onUnknown: (message: ReceivedMessage, device: string) => void;
+  /** Called each time a handler failed: it is tried again until it succeeds or the service stops. */
+  readonly onFailure: (message: ReceivedMessage, error: unknown) => void;
+}
+
+/**
+ * A Nest transport for device topics: `@OnTopicRole('status')` handles every topic that the topic map gives the role
+ * `status`, on every broker. Payloads stay bytes, all pipes and filters of Nest apply, and a QoS 1 message is
+ * acknowledged after its handler; a handler that fails is tried again, and what has not succeeded when the service
+ * stops stays with the broker.
+ */
+export class DeviceTransport extends Server implements CustomTransportStrategy {
+  override readonly transportId = Symbol('muster-devices');
+  /** A failure reaches `onFailure` and decides about the acknowledgement, so Nest need not log it as well. */
+  override readonly propagatesEventHandlerErrors = true;
+  readonly #options: DeviceTransportOptions;
+  readonly #abort = new AbortController();
+  #connections: readonly BrokerConnection[] = [];
+
+  constructor(options: DeviceTransportOptions) {
+    super();
+    this.#options = options;
+  }
+
+  /** Whether every broker is connected and every subscription granted. */
+  get ready(): boolean {
+    return this.#connections.length > 0 && this.#connections.every((connection) => connection.ready);
+  }
+
+  /** Connects to every broker; a refused subscription is an error, a broker that is away is waited for in the background. */
+  listen(callback: (error?: unknown) => void): void {
+    const { service, brokers, topicMap, sessionExpirySeconds, onEvent } = this.#options;
+    const roles = [...this.messageHandlers.keys()] as TopicRole[];
+    try {
+      const filters = topicMap.filters(...roles);
+      this.#connections = brokers.map(
+        (broker) =>
+          new BrokerConnection({
+            broker,
+            clientId: `muster-${service}-${broker.name}`,
+            sessionExpirySeconds,
+            statusTopic: `muster/services/${service}`,
+            subscriptions: filters.map((filter) => ({ filter, qos: 1, noLocal: true })),
+            onEvent,
+            onMessage: (message, settle) => {
+              this.#dispatchUntilDone(message).then(
+                () => settle('acknowledge'),
+                () => settle('leave'),
+              );
+            },
+          }),
+      );
+    } catch (error) {
+      callback(error);
+      return;
+    }
+    Promise.allSettled(this.#connections.map((connection) => connection.whenReady(this.#options.connectTimeoutMs)))
+      .then((results) => {
+        const refused = results.find(
+          (result) => result.status === 'rejected' && (result.reason as { code?: unknown }).code === 'subscription-refused',
+        );
+        callback(refused?.status === 'rejected' ? refused.reason : undefined);
+      })
+      .catch(callback);
+  }
+
+  async #dispatchUntilDone(message: ReceivedMessage): Promise<void> {
+    await pRetry(() => this.#dispatch(message), {
+      retries: Number.POSITIVE_INFINITY,
+      minTimeout: 200,
+      maxTimeout: 5_000,
+      randomize: true,
+      signal: this.#abort.signal,
+      onFailedAttempt: ({ error }) => this.#options.onFailure(message, error),
+    });
+  }
+
+  async #dispatch(message: ReceivedMessage): Promise<void> {
+    const match = this.#options.topicMap.match(message.topic);
+    const handler = match && this.messageHandlers.get(match.entry.role);
+    if (match === undefined || handler === undefined) return;
+    if (!match.device.valid) {
+      this.#options.onUnknown(message, match.device.text);
+      return;
+    }
+    const context = new DeviceMessageContext([message, match.device.id, match.entry.role]);
+    // Nest chains the handlers of one event pattern through `next`.
+    for (let current: typeof handler | undefined = handler; current !== undefined; current = current.next) {
+      const answer: unknown = await current(message.payload, context);
+      if (isObservable(answer)) await lastValueFrom(answer, { defaultValue: undefined });
+    }
+  }
+
+  /** Drains and leaves every broker in order. */
+  async close(): Promise<void> {
+    const drained = Promise.all(this.#connections.map((connection) => connection.close()));
+    setTimeout(() => this.#abort.abort(), RETRY_AT_CLOSE_MS).unref();
+    await drained;
+  }
+
+  /** Not offered: events go to `onEvent`. */
+  on(): never {
+    throw new Error('DeviceTransport reports through its onEvent option');
+  }
+
+  /** The connections, one a broker. */
+  override unwrap<T = readonly BrokerConnection[]>(): T {
+    return this.#connections as T;
+  }
+}

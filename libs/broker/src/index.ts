@@ -1,0 +1,6 @@
+export * from './acknowledgement-queue.ts';
+export * from './broker-connection.ts';
+export * from './broker-target.ts';
+export * from './device-transport.ts';
+export * from './reconnect-delay.ts';
+export * from './retained-sweep.ts';

@@ -1,0 +1,25 @@
+/** What is known when a connection has been lost. */
+export interface LostConnection {
+  /** Attempts that failed since the last time a connection stood. */
+  readonly failedAttempts: number;
+  /** Connections in a row, this one included, that did not live for {@link SHORT_LIVED_MS}. */
+  readonly shortLived: number;
+}
+
+/** A connection that lives shorter may have been taken over by another client with the same id. */
+export const SHORT_LIVED_MS = 10_000;
+const FIRST_MS = 50;
+const LONGEST_MS = 30_000;
+
+/**
+ * How long to wait before connecting again, in milliseconds. The first attempt comes within 100 ms, because until the
+ * consumer is back a restarted broker acknowledges to publishers what it has nobody to keep for (mqtt-pitfalls B7);
+ * then exponential with jitter up to 30 s. Two short-lived connections in a row are a takeover that a broker without
+ * reason code 0x8E does not tell: 5 to 30 s, so that two owners of one id do not kick each other for ever.
+ * @param random a number in [0, 1)
+ */
+export function reconnectDelayMs(lost: LostConnection, random: number): number {
+  if (lost.shortLived >= 2) return 5_000 + random * 25_000;
+  const ceiling = Math.min(LONGEST_MS, FIRST_MS * 2 ** lost.failedAttempts);
+  return ceiling * (1 + random) > LONGEST_MS ? LONGEST_MS * (0.5 + random / 2) : ceiling * (1 + random);
+}

@@ -1,0 +1,48 @@
+import { z } from 'zod';
+import { deviceIdSchema } from '../device-id.ts';
+
+const instant = z.iso.datetime();
+
+/** What can be asked of a decommissioning: nothing yet, and so nothing may be sent. */
+export const decommissionRequestSchema = z.strictObject({}).optional();
+/** See {@link decommissionRequestSchema}. */
+export type DecommissionRequest = z.infer<typeof decommissionRequestSchema>;
+
+/** One retained message as it was found on a broker. */
+export const retainedMessageSchema = z.object({
+  broker: z.string(),
+  topic: z.string(),
+  bytes: z.number().int(),
+  sha256: z.string(),
+});
+/** See {@link retainedMessageSchema}. */
+export type RetainedMessage = z.infer<typeof retainedMessageSchema>;
+
+/** What became of one retained message. */
+export const clearedMessageSchema = retainedMessageSchema.extend({
+  clearedAt: instant,
+  reasonCode: z.number().int().describe('Of the PUBACK: 0, or 16 where nobody subscribes; both mean it was accepted'),
+});
+/** See {@link clearedMessageSchema}. */
+export type ClearedMessage = z.infer<typeof clearedMessageSchema>;
+
+/** The proof that nothing of a device is left on the brokers. */
+export const decommissionReportSchema = z
+  .object({
+    device: deviceIdSchema,
+    state: z.enum(['verified', 'incomplete']),
+    requestedAt: instant,
+    verifiedAt: instant.nullable(),
+    brokers: z.array(z.string()),
+    filters: z.array(z.string()).describe('Where retained messages were looked for, on every broker'),
+    before: z.array(retainedMessageSchema),
+    cleared: z.array(clearedMessageSchema),
+    after: z.array(retainedMessageSchema).describe('What a fresh connection still found; empty when verified'),
+    kept: z
+      .array(z.object({ topic: z.string(), owner: z.string() }))
+      .describe('Topics that another device owns as well; cleared with the last of them'),
+    notDone: z.array(z.string()).describe('Steps that this release does not take, or could not'),
+  })
+  .meta({ id: 'DecommissionReport' });
+/** See {@link decommissionReportSchema}. */
+export type DecommissionReport = z.infer<typeof decommissionReportSchema>;

@@ -1,0 +1,146 @@
+import { ContractError } from './contract-error.ts';
+import { decodeBoolean, decodeJson, decodeNumber, decodeText } from './payload.ts';
+import { sessionSchema } from './status.ts';
+import { isMetricName, type TelemetryEntry } from './topic-map.ts';
+
+/** The value of a reading; numbers are finite. */
+export type ReadingValue = number | boolean | string;
+
+/** One metric at one time. */
+export interface Reading {
+  readonly metric: string;
+  readonly value: ReadingValue;
+  readonly unit: string | undefined;
+}
+
+/** When a device says that its readings were taken. */
+export type ClaimedTime =
+  /** Milliseconds since 1970, from the device's clock. */
+  | { readonly kind: 'clock'; readonly epochMs: number }
+  /** Milliseconds since the device booted: it has no clock. */
+  | { readonly kind: 'uptime'; readonly uptimeMs: number }
+  /** Nothing said: the time of receipt counts. */
+  | { readonly kind: 'none' };
+
+/** A field that was left out of a message whose other fields are good. */
+export interface RejectedField {
+  readonly field: string;
+  readonly reason: 'bad-name' | 'bad-value' | 'bad-time' | 'too-many-metrics';
+}
+
+/** What a telemetry message says. */
+export interface Telemetry {
+  readonly readings: readonly Reading[];
+  readonly time: ClaimedTime;
+  readonly session: number | undefined;
+  readonly seq: number | undefined;
+  readonly rejected: readonly RejectedField[];
+}
+
+/** A device has at most so many metrics; beyond that they are counted, not stored. */
+export const MAX_METRICS_PER_DEVICE = 64;
+/** A telemetry payload has at most so many bytes. */
+export const MAX_TELEMETRY_BYTES = 65_536;
+const MAX_TEXT_LENGTH = 256;
+/** Values below are seconds since 1970, not milliseconds: 1e11 ms is March 1973. */
+const SECONDS_BELOW = 1e11;
+
+function claimedTime(ts: unknown, up: unknown, rejected: RejectedField[]): ClaimedTime {
+  if (typeof ts === 'number' && Number.isFinite(ts) && ts > 0) {
+    return { kind: 'clock', epochMs: Math.round(ts < SECONDS_BELOW ? ts * 1000 : ts) };
+  }
+  if (ts !== undefined) rejected.push({ field: 'ts', reason: 'bad-time' });
+  if (typeof up === 'number' && Number.isFinite(up) && up >= 0) return { kind: 'uptime', uptimeMs: Math.round(up) };
+  if (up !== undefined) rejected.push({ field: 'up', reason: 'bad-time' });
+  return { kind: 'none' };
+}
+
+/** PostgreSQL has no U+0000 in texts. */
+function isStorableText(value: string): boolean {
+  return value.length <= MAX_TEXT_LENGTH && !value.includes('\0');
+}
+
+function isStorable(value: unknown): value is ReadingValue {
+  switch (typeof value) {
+    case 'number':
+      return Number.isFinite(value);
+    case 'string':
+      return isStorableText(value);
+    case 'boolean':
+      return true;
+    default:
+      return false;
+  }
+}
+
+function valueAt(value: Readonly<Record<string, unknown>>, path: string): unknown {
+  let current: unknown = value;
+  for (const step of path.split('.')) {
+    if (typeof current !== 'object' || current === null || !Object.hasOwn(current, step)) return undefined;
+    current = (current as Readonly<Record<string, unknown>>)[step];
+  }
+  return current;
+}
+
+function fromJson(value: unknown, entry: Extract<TelemetryEntry, { decoder: 'json' }>): Telemetry {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+    throw new ContractError('invalid-json', 'expected a JSON object');
+  }
+  const body = value as Readonly<Record<string, unknown>>;
+  const rejected: RejectedField[] = [];
+  const readings: Reading[] = [];
+  const add = (field: string, metric: string, unit: string | undefined, found: unknown): void => {
+    if (!isStorable(found)) rejected.push({ field, reason: 'bad-value' });
+    else if (readings.length >= MAX_METRICS_PER_DEVICE) rejected.push({ field, reason: 'too-many-metrics' });
+    else readings.push({ metric, value: found, unit });
+  };
+  for (const [path, field] of Object.entries(entry.fields)) {
+    const found = valueAt(body, path);
+    if (found !== undefined && found !== null) add(path, field.metric, field.unit, found);
+  }
+  if (entry.others === 'keep') {
+    for (const [name, found] of Object.entries(body)) {
+      if (name === 'ts' || name === 'up' || name === 'seq' || name === 'session') continue;
+      if (found === null || Object.hasOwn(entry.fields, name)) continue;
+      if (isMetricName(name)) add(name, name, undefined, found);
+      else rejected.push({ field: name.slice(0, 64), reason: 'bad-name' });
+    }
+  }
+  const session = sessionSchema.safeParse(body['session']);
+  const seq = sessionSchema.safeParse(body['seq']);
+  if (!session.success && body['session'] !== undefined) rejected.push({ field: 'session', reason: 'bad-value' });
+  if (!seq.success && body['seq'] !== undefined) rejected.push({ field: 'seq', reason: 'bad-value' });
+  return { readings, time: claimedTime(body['ts'], body['up'], rejected), session: session.data, seq: seq.data, rejected };
+}
+
+/**
+ * What a telemetry payload says. A bad field never costs the good ones: it is listed in `rejected`.
+ * @throws ContractError when nothing of the payload can be used: `payload-empty`, `payload-too-large`, `invalid-utf8`,
+ * `invalid-json`, `not-a-number`, `not-finite`, `not-a-boolean`, `not-a-text`
+ */
+export function decodeTelemetry(payload: Uint8Array, entry: TelemetryEntry): Telemetry {
+  const text = decodeText(payload, MAX_TELEMETRY_BYTES);
+  if (entry.decoder === 'json') return fromJson(decodeJson(text), entry);
+  const value = scalar(text, entry.decoder);
+  return {
+    readings: [{ metric: entry.metric, value, unit: entry.unit }],
+    time: { kind: 'none' },
+    session: undefined,
+    seq: undefined,
+    rejected: [],
+  };
+}
+
+function scalar(text: string, decoder: 'number' | 'text' | 'boolean'): ReadingValue {
+  switch (decoder) {
+    case 'number':
+      return decodeNumber(text);
+    case 'boolean':
+      return decodeBoolean(text);
+    case 'text':
+      if (!isStorableText(text)) {
+        throw new ContractError('not-a-text', `a text reading has at most ${MAX_TEXT_LENGTH} characters and no U+0000`);
+      }
+      return text;
+  }
+}

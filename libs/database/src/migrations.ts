@@ -1,0 +1,95 @@
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import path from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { Client } from 'pg';
+import type { PrismaClient } from './client/client.ts';
+import { openSchemaEngine } from './schema-engine.ts';
+
+/** The newest migration that this build knows: a service is ready only when the database has it. */
+export const SCHEMA_VERSION = '20261122160545_first_system';
+
+/** Held while migrations run, so that two migrating processes take turns. Any constant of our own does. */
+const MIGRATION_LOCK = 772_231_001;
+const LOCK_TIMEOUT = '60s';
+const UNFILTERED = { externalTables: [], externalEnums: [] };
+
+/** The database could not be brought to the schema of this build. */
+export class MigrationError extends Error {
+  override readonly name = 'MigrationError';
+  readonly code = 'migration-failed';
+}
+
+function migrationsFolder(): string {
+  const beside = path.join(import.meta.dirname, 'migrations');
+  return existsSync(beside) ? beside : path.join(import.meta.dirname, '../prisma/migrations');
+}
+
+/** The migrations of this build, oldest first, in the form that the schema engine takes. */
+export function readMigrations(): Parameters<Awaited<ReturnType<typeof openSchemaEngine>>['applyMigrations']>[0]['migrationsList'] {
+  const folder = migrationsFolder();
+  const names = readdirSync(folder, { withFileTypes: true })
+    .filter((entry) => entry.isDirectory())
+    .map((entry) => entry.name)
+    .sort();
+  return {
+    baseDir: folder,
+    lockfile: { path: 'migration_lock.toml', content: 'provider = "postgresql"\n' },
+    shadowDbInitScript: '',
+    migrationDirectories: names.map((name) => ({
+      path: name,
+      migrationFile: {
+        path: 'migration.sql',
+        content: { tag: 'ok', value: readFileSync(path.join(folder, name, 'migration.sql'), 'utf8') },
+      },
+    })),
+  };
+}
+
+/**
+ * Applies the migrations that the database does not have, one process at a time, and answers their names.
+ * @throws MigrationError
+ */
+export async function migrate(url: string): Promise<readonly string[]> {
+  const lock = new Client({ connectionString: url, application_name: 'muster-migrate' });
+  try {
+    await lock.connect();
+    await lock.query(`SET lock_timeout = '${LOCK_TIMEOUT}'`);
+    await lock.query('SELECT pg_advisory_lock($1)', [MIGRATION_LOCK]);
+    const schemaEngine = await openSchemaEngine(url);
+    const { appliedMigrationNames } = await schemaEngine.applyMigrations({
+      migrationsList: readMigrations(),
+      filters: UNFILTERED,
+    });
+    return appliedMigrationNames;
+  } catch (error) {
+    throw new MigrationError(
+      `the database could not be migrated: ${error instanceof Error ? error.message : String(error)}; nothing was changed by the step that failed`,
+      { cause: error },
+    );
+  } finally {
+    await lock.end();
+  }
+}
+
+/** Whether the database has the schema that this build needs; false also where it has no migrations at all. */
+export async function schemaIsCurrent(database: PrismaClient): Promise<boolean> {
+  const [table] = await database.$queryRaw<{ present: boolean }[]>`SELECT to_regclass('_prisma_migrations') IS NOT NULL AS present`;
+  if (table?.present !== true) return false;
+  const rows = await database.$queryRaw<unknown[]>`
+    SELECT 1 FROM _prisma_migrations WHERE migration_name = ${SCHEMA_VERSION} AND finished_at IS NOT NULL AND rolled_back_at IS NULL`;
+  return rows.length > 0;
+}
+
+/** Resolves when the database has the schema of this build; `onWaiting` gets, now and then, what is still missing. */
+export async function waitForSchema(database: PrismaClient, onWaiting: (reason: string) => void): Promise<void> {
+  for (let attempt = 0; ; attempt += 1) {
+    let reason = `the migration ${SCHEMA_VERSION} has not been applied; run "muster migrate"`;
+    try {
+      if (await schemaIsCurrent(database)) return;
+    } catch (error) {
+      reason = error instanceof Error ? error.message : String(error);
+    }
+    if (attempt % 10 === 0) onWaiting(reason);
+    await delay(500);
+  }
+}

@@ -1,0 +1,90 @@
+import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { EngineError } from './engine-error.ts';
+
+/** A port of the loopback interface that nobody listens on at this moment. */
+export async function freePort(): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const server = createServer();
+    server.on('error', reject);
+    server.listen(0, '127.0.0.1', () => {
+      const address = server.address();
+      server.close(() => {
+        if (typeof address === 'object' && address !== null) resolve(address.port);
+        else reject(new Error('no port'));
+      });
+    });
+  });
+}
+
+/** Who listens on a TCP port, as far as /proc tells (Linux, and only processes that we may look into). */
+export function portHolder(port: number): { readonly pid: number; readonly command: string } | undefined {
+  const wanted = port.toString(16).toUpperCase().padStart(4, '0');
+  const inodes = new Set<string>();
+  for (const table of ['/proc/net/tcp', '/proc/net/tcp6']) {
+    for (const line of readLines(table).slice(1)) {
+      const fields = line.trim().split(/\s+/);
+      const isListening = fields[3] === '0A';
+      if (isListening && fields[1]?.endsWith(`:${wanted}`) && fields[9] !== undefined) inodes.add(`socket:[${fields[9]}]`);
+    }
+  }
+  if (inodes.size === 0) return undefined;
+  for (const pid of listFolder('/proc').filter((name) => /^\d+$/.test(name))) {
+    for (const descriptor of listFolder(`/proc/${pid}/fd`)) {
+      if (inodes.has(linkTarget(`/proc/${pid}/fd/${descriptor}`))) {
+        const command = readLines(`/proc/${pid}/cmdline`).join('').split('\0').filter(Boolean).join(' ');
+        return { pid: Number(pid), command: command.slice(0, 120) };
+      }
+    }
+  }
+  return undefined;
+}
+
+/**
+ * Checks that a port of the loopback interface can be listened on.
+ * @throws EngineError `port-taken`, naming who holds it
+ */
+export async function claimPort(what: string, port: number): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const server = createServer();
+    server.on('error', (error: NodeJS.ErrnoException) => {
+      if (error.code !== 'EADDRINUSE') {
+        reject(new EngineError('port-taken', `port ${port} for ${what} cannot be used: ${error.message}; choose another with --port ${what}=NUMBER`));
+        return;
+      }
+      const holder = portHolder(port);
+      const who = holder === undefined ? 'a process that cannot be seen from here' : `pid ${holder.pid} (${holder.command})`;
+      reject(
+        new EngineError('port-taken', `port ${port} for ${what} is taken by ${who}; end that process or choose another port with --port ${what}=NUMBER`),
+      );
+    });
+    server.listen(port, '127.0.0.1', () => server.close(() => resolve(port)));
+  });
+}
+
+function readLines(file: string): readonly string[] {
+  try {
+    return readFileSync(file, 'utf8').split('\n');
+  } catch {
+    // The process has ended meanwhile, or belongs to somebody else.
+    return [];
+  }
+}
+
+function listFolder(folder: string): readonly string[] {
+  try {
+    return readdirSync(folder);
+  } catch {
+    // As above.
+    return [];
+  }
+}
+
+function linkTarget(link: string): string {
+  try {
+    return readlinkSync(link);
+  } catch {
+    // As above.
+    return '';
+  }
+}

@@ -1,0 +1,108 @@
+import { randomBytes } from 'node:crypto';
+import { chmodSync, existsSync, linkSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { EngineError } from './engine-error.ts';
+import { isRunning, ownIdentity, type ProcessIdentity } from './processes.ts';
+
+/** The passwords of a state folder, made at its first start. */
+export interface Secrets {
+  readonly broker: string;
+  readonly postgres: string;
+  readonly influxdb: string;
+}
+
+/** A folder that one start at a time uses for everything it keeps: `.muster`. */
+export class StateFolder {
+  private constructor(readonly path: string) {}
+
+  /**
+   * Takes the folder, making it when it is not there.
+   * @throws EngineError `folder-in-use`, naming the pid that holds it
+   */
+  static take(folder: string): StateFolder {
+    const absolute = path.resolve(folder);
+    mkdirSync(path.join(absolute, 'logs'), { recursive: true, mode: 0o700 });
+    chmodSync(absolute, 0o700);
+    const lock = path.join(absolute, 'lock');
+    // Written whole before it is linked into place: nobody ever reads half a lock.
+    const own = `${lock}.${process.pid}`;
+    writeFileSync(own, JSON.stringify(ownIdentity('muster')), { mode: 0o600 });
+    for (;;) {
+      if (linkExclusively(own, lock)) {
+        rmSync(own);
+        return new StateFolder(absolute);
+      }
+      const holder = readHolder(lock);
+      if (holder !== undefined && isRunning(holder)) {
+        rmSync(own);
+        throw new EngineError(
+          'folder-in-use',
+          `${absolute} is in use by pid ${holder.pid}; stop that one, or choose another folder with --dir PATH`,
+        );
+      }
+      removeStale(lock);
+    }
+  }
+
+  /** Gives the folder back. */
+  release(): void {
+    rmSync(path.join(this.path, 'lock'), { force: true });
+  }
+
+  /** The log file of a process. */
+  logFile(name: string): string {
+    return path.join(this.path, 'logs', `${name}.log`);
+  }
+
+  /** The folder of an engine. */
+  folder(name: string): string {
+    return path.join(this.path, name);
+  }
+
+  /** The passwords of this folder. */
+  secrets(): Secrets {
+    const file = path.join(this.path, 'secrets.json');
+    if (existsSync(file)) return JSON.parse(readFileSync(file, 'utf8')) as Secrets;
+    const made: Secrets = {
+      broker: randomBytes(18).toString('base64url'),
+      postgres: randomBytes(18).toString('base64url'),
+      influxdb: randomBytes(18).toString('base64url'),
+    };
+    writeFileSync(`${file}.new`, JSON.stringify(made), { mode: 0o600 });
+    renameSync(`${file}.new`, file);
+    return made;
+  }
+}
+
+function linkExclusively(source: string, target: string): boolean {
+  try {
+    linkSync(source, target);
+    return true;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'EEXIST') return false;
+    throw error;
+  }
+}
+
+/** Takes a dead holder's lock away; one that another start has just put there is put back. */
+function removeStale(lock: string): void {
+  const aside = `${lock}.stale.${process.pid}`;
+  try {
+    renameSync(lock, aside);
+  } catch {
+    // Another start was quicker.
+    return;
+  }
+  const holder = readHolder(aside);
+  if (holder !== undefined && isRunning(holder)) linkExclusively(aside, lock);
+  rmSync(aside, { force: true });
+}
+
+function readHolder(lock: string): ProcessIdentity | undefined {
+  try {
+    return JSON.parse(readFileSync(lock, 'utf8')) as ProcessIdentity;
+  } catch {
+    // Taken away meanwhile, or its writer died before the first byte: nobody holds it.
+    return undefined;
+  }
+}

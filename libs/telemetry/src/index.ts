@@ -1,0 +1,3 @@
+export * from './batch-writer.ts';
+export * from './influx.ts';
+export * from './line-protocol.ts';

@@ -1,0 +1,27 @@
+import { escape } from '@influxdata/influxdb-client';
+import type { DeviceId, Telemetry } from '@muster/contract';
+
+/** The measurement that holds all telemetry; its only tag is `device`. */
+export const TELEMETRY_MEASUREMENT = 'telemetry';
+
+/**
+ * One line of line protocol for a message's readings, in milliseconds; undefined where there is nothing to store.
+ * Numbers are float fields under the metric's name, booleans `{metric}_bool`, texts `{metric}_text`: a metric that
+ * changes its type never conflicts with what is stored. Device ids and metric names need no escaping by their grammar.
+ */
+export function telemetryLine(device: DeviceId, telemetry: Telemetry, epochMs: number): string | undefined {
+  const fields = telemetry.readings.map(({ metric, value }) => {
+    switch (typeof value) {
+      case 'number':
+        return `${metric}=${value}`;
+      case 'boolean':
+        return `${metric}_bool=${value}`;
+      default:
+        return `${metric}_text=${escape.quoted(value)}`;
+    }
+  });
+  if (fields.length === 0) return undefined;
+  if (telemetry.session !== undefined) fields.push(`session=${telemetry.session}`);
+  if (telemetry.seq !== undefined) fields.push(`seq=${telemetry.seq}`);
+  return `${TELEMETRY_MEASUREMENT},device=${device} ${fields.join(',')} ${epochMs}`;
+}
