@@ -19,13 +19,19 @@ function checkNodeVersion() {
   const [major, minor] = process.versions.node.split('.').map(Number);
   const fits = (major === 20 && minor >= 19) || (major === 22 && minor >= 12) || major >= 24;
   if (!fits) {
-    throw new SetupError(`Node ${process.versions.node} is too old or not supported; install Node 20.19, 22.12, 24 or newer from https://nodejs.org`);
+    throw new SetupError(
+      `Node ${process.versions.node} is too old or not supported; install Node 20.19, 22.12, 24 or newer from https://nodejs.org`,
+    );
   }
 }
 
 function run(what, command, args, environment = {}) {
   // What the commands print is talk: standard output belongs to the command that is set up for.
-  const { status, signal, error } = spawnSync(command, args, { cwd: root, stdio: ['ignore', 2, 2], env: { ...process.env, ...environment } });
+  const { status, signal, error } = spawnSync(command, args, {
+    cwd: root,
+    stdio: ['ignore', 2, 2],
+    env: { ...process.env, ...environment },
+  });
   if (error) throw new SetupError(`${what} could not run: ${error.message}`);
   if (signal) throw new SetupError(`${what} was ended by ${signal}`);
   if (status !== 0) throw new SetupError(`${what} failed with exit code ${status}; what it said stands above`);
@@ -72,7 +78,10 @@ async function withLock(work) {
       else {
         if (!told) say(`waiting for the set-up that pid ${holder} does in this folder`);
         told = true;
-        if (Date.now() > deadline) throw new SetupError(`pid ${holder} has held the set-up of this folder for 15 minutes; end it and start again`);
+        if (Date.now() > deadline)
+          throw new SetupError(
+            `pid ${holder} has held the set-up of this folder for 15 minutes; end it and start again`,
+          );
         await new Promise((resolve) => setTimeout(resolve, 200));
       }
     }
@@ -143,27 +152,46 @@ async function install() {
 
 async function generateClient() {
   const key = sourcesKey(['libs/database/prisma/schema', 'package-lock.json']);
-  if (!existsSync(path.join(root, 'libs/database/src/client/client.ts'))) rmSync(path.join(root, 'node_modules/.muster-prisma'), { force: true });
+  if (!existsSync(path.join(root, 'libs/database/src/client/client.ts')))
+    rmSync(path.join(root, 'node_modules/.muster-prisma'), { force: true });
   await once('prisma', key, () => {
     say('generating the Prisma client');
-    run('prisma generate', process.execPath, [binary('prisma/build/index.js'), 'generate', '--config', 'libs/database/prisma.config.ts'], {
-      // Any program does: nothing here needs the engine that could not be downloaded.
-      PRISMA_SCHEMA_ENGINE_BINARY: process.execPath,
-      PRISMA_HIDE_UPDATE_MESSAGE: 'true',
-      CHECKPOINT_DISABLE: '1',
-    });
+    run(
+      'prisma generate',
+      process.execPath,
+      [binary('prisma/build/index.js'), 'generate', '--config', 'libs/database/prisma.config.ts'],
+      {
+        // Any program does: nothing here needs the engine that could not be downloaded.
+        PRISMA_SCHEMA_ENGINE_BINARY: process.execPath,
+        PRISMA_HIDE_UPDATE_MESSAGE: 'true',
+        CHECKPOINT_DISABLE: '1',
+      },
+    );
   });
 }
 
 async function build() {
   const apps = readdirSync(path.join(root, 'apps'));
-  if (apps.some((app) => existsSync(path.join(root, 'apps', app, 'vite.config.ts')) && !existsSync(path.join(root, 'apps', app, 'dist')))) {
+  if (
+    apps.some(
+      (app) =>
+        existsSync(path.join(root, 'apps', app, 'vite.config.ts')) && !existsSync(path.join(root, 'apps', app, 'dist')),
+    )
+  ) {
     rmSync(path.join(root, 'node_modules/.muster-build'), { force: true });
   }
-  const key = sourcesKey(['apps', 'libs', 'package-lock.json', 'vite.node.ts', 'tsconfig.base.json'], new Set(['dist', 'node_modules']));
+  const key = sourcesKey(
+    ['apps', 'libs', 'package-lock.json', 'vite.node.ts', 'tsconfig.base.json'],
+    new Set(['dist', 'node_modules']),
+  );
   await once('build', key, () => {
     say('building what changed');
-    run('the build', process.execPath, [binary('nx/dist/bin/nx.js'), 'run-many', '-t', 'build', '--output-style=stream'], nxEnvironment);
+    run(
+      'the build',
+      process.execPath,
+      [binary('nx/dist/bin/nx.js'), 'run-many', '-t', 'build', '--output-style=stream'],
+      nxEnvironment,
+    );
   });
 }
 
@@ -173,7 +201,18 @@ const nxEnvironment = { NX_DAEMON: 'false', NX_TUI: 'false', NX_NO_CLOUD: 'true'
 function check() {
   const steps = [
     ['format', [binary('prettier/bin/prettier.cjs'), '--check', '--log-level', 'warn', '.']],
-    ['lint', [binary('eslint/bin/eslint.js'), '--cache', '--cache-location', 'node_modules/.cache/eslint/', '--max-warnings', '0', '.']],
+    [
+      'lint',
+      [
+        binary('eslint/bin/eslint.js'),
+        '--cache',
+        '--cache-location',
+        'node_modules/.cache/eslint/',
+        '--max-warnings',
+        '0',
+        '.',
+      ],
+    ],
     ['types', [binary('typescript/bin/tsc'), '--noEmit']],
     ['types of the console', [binary('typescript/bin/tsc'), '--noEmit', '-p', 'apps/console']],
     ['generated files', [binary('nx/dist/bin/nx.js'), 'run-many', '-t', 'fresh', '--output-style=stream']],

@@ -17,10 +17,13 @@ export const migrationAssets: Assets = {
 
 /** What a bundle needs to show the API's page. */
 export const swaggerUiAssets: Assets = Object.fromEntries(
-  ['swagger-ui.css', 'swagger-ui-bundle.js', 'swagger-ui-standalone-preset.js', 'favicon-16x16.png', 'favicon-32x32.png'].map((file) => [
-    `swagger-ui/${file}`,
-    resolve(`swagger-ui-dist/${file}`),
-  ]),
+  [
+    'swagger-ui.css',
+    'swagger-ui-bundle.js',
+    'swagger-ui-standalone-preset.js',
+    'favicon-16x16.png',
+    'favicon-32x32.png',
+  ].map((file) => [`swagger-ui/${file}`, resolve(`swagger-ui-dist/${file}`)]),
 );
 
 /** Nest asks for these only where an application uses them, and ours do not. */

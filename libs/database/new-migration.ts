@@ -10,20 +10,28 @@ if (!/^[a-z][a-z0-9_]*$/.test(name)) throw new Error('usage: npm run migration -
 
 // The engine opens a connection even where it only compares two data models.
 const url = process.env['MUSTER_POSTGRES_URL'];
-if (url === undefined) throw new Error('MUSTER_POSTGRES_URL is not set: give any PostgreSQL, such as the one that npm start prints');
+if (url === undefined)
+  throw new Error('MUSTER_POSTGRES_URL is not set: give any PostgreSQL, such as the one that npm start prints');
 
 const folder = path.join(root, 'prisma/schema');
 const now = readdirSync(folder).map((file) => ({ path: file, content: readFileSync(path.join(folder, file), 'utf8') }));
 const committed = now.flatMap(({ path: file }) => {
   try {
-    const content = execFileSync('git', ['show', `HEAD:./prisma/schema/${file}`], { cwd: root, encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] });
+    const content = execFileSync('git', ['show', `HEAD:./prisma/schema/${file}`], {
+      cwd: root,
+      encoding: 'utf8',
+      stdio: ['ignore', 'pipe', 'ignore'],
+    });
     return [{ path: file, content }];
   } catch {
     return [];
   }
 });
 
-const engine = await openSchemaEngine(url, now.map(({ path: file, content }) => [file, content]));
+const engine = await openSchemaEngine(
+  url,
+  now.map(({ path: file, content }) => [file, content]),
+);
 const { stdout } = await engine.diff({
   from: committed.length === 0 ? { tag: 'empty' } : { tag: 'schemaDatamodel', files: committed },
   to: { tag: 'schemaDatamodel', files: now },

@@ -27,19 +27,32 @@ export async function callApi<Schema extends z.ZodType>(
   try {
     answer = await fetch(new URL(`/api/v1${path}`, target.url), {
       method,
-      headers: { accept: 'application/json', ...(target.token === undefined ? {} : { authorization: `Bearer ${target.token}` }) },
+      headers: {
+        accept: 'application/json',
+        ...(target.token === undefined ? {} : { authorization: `Bearer ${target.token}` }),
+      },
       signal: AbortSignal.timeout(60_000),
     });
   } catch (error) {
     const cause = error instanceof Error && error.cause instanceof Error ? error.cause.message : String(error);
-    throw new ApiError(`no API at ${target.url} (${cause}); start one with "npm start", or name it with --url or MUSTER_URL`, { cause: error });
+    throw new ApiError(
+      `no API at ${target.url} (${cause}); start one with "npm start", or name it with --url or MUSTER_URL`,
+      { cause: error },
+    );
   }
   const body: unknown = await answer.json().catch(() => undefined);
   if (!answer.ok) {
     const problem = problemSchema.safeParse(body);
-    throw new ApiError(problem.success ? `${problem.data.status}: ${problem.data.detail ?? problem.data.title}` : `${answer.status} ${answer.statusText}`);
+    throw new ApiError(
+      problem.success
+        ? `${problem.data.status}: ${problem.data.detail ?? problem.data.title}`
+        : `${answer.status} ${answer.statusText}`,
+    );
   }
   const parsed = schema.safeParse(body);
-  if (!parsed.success) throw new ApiError(`${target.url} answered something else than this version expects; is it Muster of another version?`);
+  if (!parsed.success)
+    throw new ApiError(
+      `${target.url} answered something else than this version expects; is it Muster of another version?`,
+    );
   return parsed.data;
 }

@@ -26,15 +26,26 @@ function valueOf({ value, unit }: LastReading): string {
 export function table(headings: readonly string[], rows: readonly (readonly string[])[]): string {
   const lines = [headings, ...rows];
   const widths = headings.map((_, column) => Math.max(...lines.map((line) => (line[column] ?? '').length)));
-  return lines.map((line) => line.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join('  ').trimEnd()).join('\n');
+  return lines
+    .map((line) =>
+      line
+        .map((cell, column) => cell.padEnd(widths[column] ?? 0))
+        .join('  ')
+        .trimEnd(),
+    )
+    .join('\n');
 }
 
 /** `muster device ls`: every device, page after page. */
-export async function listDevices(target: ApiTarget, filter: { readonly presence?: string; readonly state?: string }, output: OutputOptions): Promise<void> {
+export async function listDevices(
+  target: ApiTarget,
+  filter: { readonly presence?: string; readonly state?: string },
+  output: OutputOptions,
+): Promise<void> {
   const devices: Device[] = [];
-  for (let cursor: string | null | undefined; cursor !== null; ) {
+  for (let cursor: string | null | undefined; cursor !== null;) {
     const query = new URLSearchParams({ limit: '1000', ...filter, ...(cursor === undefined ? {} : { cursor }) });
-    const page: DevicePage = await callApi(target, 'GET', `/devices?${query}`, devicePageSchema);
+    const page: DevicePage = await callApi(target, 'GET', `/devices?${query.toString()}`, devicePageSchema);
     devices.push(...page.items);
     cursor = page.next;
   }
@@ -71,7 +82,9 @@ export async function showDevice(target: ApiTarget, id: string, output: OutputOp
   }
   const { presence } = device;
   write(`${device.id}  ${device.state}${device.name === null ? '' : `  ${device.name}`}`);
-  write(`presence   ${presence.state} (${presence.reason})${presence.since === null ? '' : ` since ${presence.since}`}`);
+  write(
+    `presence   ${presence.state} (${presence.reason})${presence.since === null ? '' : ` since ${presence.since}`}`,
+  );
   write(`           ${presence.explanation}`);
   if (presence.evidence !== null) {
     const { topic, payload, broker, rule } = presence.evidence;
@@ -82,20 +95,35 @@ export async function showDevice(target: ApiTarget, id: string, output: OutputOp
   const readings = Object.entries(device.readings);
   if (readings.length > 0) {
     write('');
-    write(table(['METRIC', 'VALUE', 'AT'], readings.map(([metric, reading]) => [metric, valueOf(reading), reading.at])));
+    write(
+      table(
+        ['METRIC', 'VALUE', 'AT'],
+        readings.map(([metric, reading]) => [metric, valueOf(reading), reading.at]),
+      ),
+    );
   }
 }
 
 /** `muster decommission`: the report; answers whether it is verified. */
 export async function decommissionDevice(target: ApiTarget, id: string, output: OutputOptions): Promise<boolean> {
-  const report: DecommissionReport = await callApi(target, 'POST', `/devices/${encodeURIComponent(id)}/decommission`, decommissionReportSchema);
+  const report: DecommissionReport = await callApi(
+    target,
+    'POST',
+    `/devices/${encodeURIComponent(id)}/decommission`,
+    decommissionReportSchema,
+  );
   if (output.json) {
     write(JSON.stringify(report));
     return report.state === 'verified';
   }
   write(`${report.device}: ${report.state}${report.verifiedAt === null ? '' : ` at ${report.verifiedAt}`}`);
   if (report.cleared.length > 0) {
-    write(table(['BROKER', 'CLEARED', 'BYTES', 'AT'], report.cleared.map(({ broker, topic, bytes, clearedAt }) => [broker, topic, String(bytes), clearedAt])));
+    write(
+      table(
+        ['BROKER', 'CLEARED', 'BYTES', 'AT'],
+        report.cleared.map(({ broker, topic, bytes, clearedAt }) => [broker, topic, String(bytes), clearedAt]),
+      ),
+    );
   } else write('no retained message was found');
   for (const { broker, topic } of report.after) write(`still there: ${topic} on ${broker}`);
   for (const { topic, owner } of report.kept) write(`kept: ${topic}, which ${owner} owns as well`);

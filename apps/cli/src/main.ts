@@ -13,7 +13,8 @@ const EXIT_USAGE = 2;
 
 function count(text: string): number {
   const value = Number(text);
-  if (!Number.isInteger(value) || value < 0 || value > 10_000) throw new InvalidArgumentError('expected a whole number up to 10,000');
+  if (!Number.isInteger(value) || value < 0 || value > 10_000)
+    throw new InvalidArgumentError('expected a whole number up to 10,000');
   return value;
 }
 
@@ -48,19 +49,33 @@ function program(): Command {
     .option('--brokers <count>', 'brokers, each a shard', count, 1)
     .option('--dir <path>', 'where the state is kept', '.muster')
     .option('--for <duration>', 'end after so long: 60s, 5m, 1h', durationMs)
-    .option('--port <name=number>', 'a port: broker, api, postgres, influxdb, ingestion, presence', addPort, new Map<PortName, number>())
+    .option(
+      '--port <name=number>',
+      'a port: broker, api, postgres, influxdb, ingestion, presence',
+      addPort,
+      new Map<PortName, number>(),
+    )
     .option('--json', 'one JSON line when ready and one for each event; ports are free ones unless given', false)
-    .action(async (options: { devices: number; brokers: number; dir: string; for?: number; port: ReadonlyMap<PortName, number>; json: boolean }) => {
-      if (options.brokers < 1) throw new UsageError('--brokers expects at least 1');
-      process.exitCode = await up({
-        json: options.json,
-        devices: options.devices,
-        brokers: options.brokers,
-        forMs: options.for,
-        dir: options.dir,
-        ports: options.port,
-      });
-    });
+    .action(
+      async (options: {
+        devices: number;
+        brokers: number;
+        dir: string;
+        for?: number;
+        port: ReadonlyMap<PortName, number>;
+        json: boolean;
+      }) => {
+        if (options.brokers < 1) throw new UsageError('--brokers expects at least 1');
+        process.exitCode = await up({
+          json: options.json,
+          devices: options.devices,
+          brokers: options.brokers,
+          forMs: options.for,
+          dir: options.dir,
+          ports: options.port,
+        });
+      },
+    );
 
   muster
     .command('migrate')
@@ -70,13 +85,17 @@ function program(): Command {
       const { MUSTER_POSTGRES_URL } = readConfiguration(z.object(postgresVariables), process.env);
       const applied = await migrate(MUSTER_POSTGRES_URL);
       if (json) process.stdout.write(`${JSON.stringify({ applied })}\n`);
-      else process.stdout.write(applied.length === 0 ? 'the database is up to date\n' : `applied ${applied.join(', ')}\n`);
+      else
+        process.stdout.write(applied.length === 0 ? 'the database is up to date\n' : `applied ${applied.join(', ')}\n`);
     });
 
   const devices = muster.command('device').description('devices of the fleet');
   api(devices.command('ls').description('list devices'))
     .option('--presence <state>', 'only those that are online, asleep, stale, offline, lost or unknown')
-    .option('--state <state>', 'only those that are discovered, registered, decommissioning, decommissioned or archived')
+    .option(
+      '--state <state>',
+      'only those that are discovered, registered, decommissioning, decommissioned or archived',
+    )
     .action(async (options: { json: boolean; presence?: string; state?: string }, command: Command) => {
       const filter = {
         ...(options.presence === undefined ? {} : { presence: options.presence }),
@@ -84,11 +103,14 @@ function program(): Command {
       };
       await listDevices(apiTarget(command), filter, options);
     });
-  api(devices.command('show').description('show one device: presence and why, last readings').argument('<device>', 'its id', device)).action(
-    async (id: string, options: { json: boolean }, command: Command) => {
-      await showDevice(apiTarget(command), id, options);
-    },
-  );
+  api(
+    devices
+      .command('show')
+      .description('show one device: presence and why, last readings')
+      .argument('<device>', 'its id', device),
+  ).action(async (id: string, options: { json: boolean }, command: Command) => {
+    await showDevice(apiTarget(command), id, options);
+  });
 
   api(
     muster

@@ -13,7 +13,9 @@ export function FleetTable(): JSX.Element {
   const shown = devices.filter(
     (device) =>
       (state === undefined || device.presence.state === state) &&
-      (wanted === '' || device.id.toLowerCase().includes(wanted) || (device.name?.toLowerCase().includes(wanted) ?? false)),
+      (wanted === '' ||
+        device.id.toLowerCase().includes(wanted) ||
+        (device.name?.toLowerCase().includes(wanted) ?? false)),
   );
   return (
     <main>
@@ -36,12 +38,19 @@ export function FleetTable(): JSX.Element {
             );
           })}
         </nav>
-        <input type="search" placeholder="Device" aria-label="Device" value={filter} onChange={(event) => setFilter(event.target.value)} />
+        <input
+          type="search"
+          placeholder="Device"
+          aria-label="Device"
+          value={filter}
+          onChange={(event) => setFilter(event.target.value)}
+        />
         <a href="/docs">API</a>
       </header>
       {fault !== undefined && (
         <p role="alert">
-          No fresh figures: {fault}.{updatedAt !== undefined && ` What you see is of ${updatedAt.toLocaleTimeString()}.`}
+          No fresh figures: {fault}.
+          {updatedAt !== undefined && ` What you see is of ${updatedAt.toLocaleTimeString()}.`}
         </p>
       )}
       <table>
@@ -85,7 +94,11 @@ function DeviceRow({ device, now }: { readonly device: Device; readonly now: num
       <td>
         <span className={`state ${presence.state}`}>{presence.state}</span>
       </td>
-      <td title={evidence === null ? presence.explanation : `${presence.explanation} ${evidence.topic}: ${evidence.payload}`}>
+      <td
+        title={
+          evidence === null ? presence.explanation : `${presence.explanation} ${evidence.topic}: ${evidence.payload}`
+        }
+      >
         {presence.explanation}
       </td>
       <td title={presence.since ?? ''}>{ageText(presence.since, now)}</td>

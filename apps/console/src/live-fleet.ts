@@ -14,7 +14,7 @@ const REFRESH_MS = 1_000;
 
 async function fetchDevices(signal: AbortSignal): Promise<readonly Device[]> {
   const devices: Device[] = [];
-  for (let cursor: string | null | undefined; cursor !== null; ) {
+  for (let cursor: string | null | undefined; cursor !== null;) {
     const query = new URLSearchParams({ limit: '1000', ...(cursor === undefined ? {} : { cursor }) });
     const answer = await fetch(`/api/v1/devices?${query}`, { signal });
     if (!answer.ok) throw new Error(`the API answered ${answer.status}`);

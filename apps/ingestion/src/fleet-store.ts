@@ -80,7 +80,11 @@ export class FleetStore {
     };
     const key = `${kept.device} ${kept.reason}`;
     const before = this.#letters.get(key);
-    this.#letters.set(key, { letter: kept, count: (before?.count ?? 0) + 1, firstAtMs: before?.firstAtMs ?? letter.atMs });
+    this.#letters.set(key, {
+      letter: kept,
+      count: (before?.count ?? 0) + 1,
+      firstAtMs: before?.firstAtMs ?? letter.atMs,
+    });
   }
 
   /** The devices and metrics that are known already. */
@@ -144,7 +148,10 @@ export class FleetStore {
 
   #mergeLetters(key: string, before: LetterCount): void {
     const now = this.#letters.get(key);
-    this.#letters.set(key, now === undefined ? before : { ...now, count: now.count + before.count, firstAtMs: before.firstAtMs });
+    this.#letters.set(
+      key,
+      now === undefined ? before : { ...now, count: now.count + before.count, firstAtMs: before.firstAtMs },
+    );
   }
 
   async #writeReadings(rows: readonly { device: DeviceId; reading: Reading; epochMs: number }[]): Promise<void> {
@@ -173,7 +180,12 @@ export class FleetStore {
   async #writeActivity(rows: readonly (readonly [DeviceId, Activity])[]): Promise<void> {
     if (rows.length === 0) return;
     const json = JSON.stringify(
-      rows.map(([device, { lastSeenMs, messages, broker }]) => ({ device, last_seen_ms: lastSeenMs, messages, broker })),
+      rows.map(([device, { lastSeenMs, messages, broker }]) => ({
+        device,
+        last_seen_ms: lastSeenMs,
+        messages,
+        broker,
+      })),
     );
     await this.database.$executeRaw`
       INSERT INTO device_activity (device, last_seen_at, messages, broker)

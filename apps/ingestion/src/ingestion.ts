@@ -50,7 +50,10 @@ export class Ingestion {
       concurrency: WRITES_UNDER_WAY,
       onUnavailable: (reason, attempt) => {
         metrics.influxFailures.inc();
-        logger.warn({ attempt, reason }, 'InfluxDB did not take a batch; telemetry waits unacknowledged with the broker');
+        logger.warn(
+          { attempt, reason },
+          'InfluxDB did not take a batch; telemetry waits unacknowledged with the broker',
+        );
       },
       onWritten: (lines, durationMs) => {
         metrics.linesWritten.inc(lines);
@@ -90,9 +93,12 @@ export class Ingestion {
           },
         }),
     );
-    const results = await Promise.allSettled(this.#connections.map((connection) => connection.whenReady(connectTimeoutMs)));
+    const results = await Promise.allSettled(
+      this.#connections.map((connection) => connection.whenReady(connectTimeoutMs)),
+    );
     for (const result of results) {
-      if (result.status === 'rejected' && (result.reason as { code?: unknown }).code === 'subscription-refused') throw result.reason;
+      if (result.status === 'rejected' && (result.reason as { code?: unknown }).code === 'subscription-refused')
+        throw result.reason;
     }
   }
 
@@ -105,7 +111,8 @@ export class Ingestion {
       this.#writer.close(DRAIN_MS),
       ...this.#connections.map((connection) => connection.close(DRAIN_MS)),
     ]);
-    if (left > 0) this.logger.warn({ lines: left }, 'not written before the end; the broker delivers their messages again');
+    if (left > 0)
+      this.logger.warn({ lines: left }, 'not written before the end; the broker delivers their messages again');
     await this.#storing;
     await this.#flushStore();
   }
@@ -118,7 +125,13 @@ export class Ingestion {
       // A subscription of an earlier topic map that the broker still has.
       this.#reject('', 'not-in-topic-map', 'no telemetry entry of the topic map matches', message, settle);
     } else if (!match.device.valid) {
-      this.#reject('', 'invalid-device-id', `not a device id: ${JSON.stringify(match.device.text.slice(0, 100))}`, message, settle);
+      this.#reject(
+        '',
+        'invalid-device-id',
+        `not a device id: ${JSON.stringify(match.device.text.slice(0, 100))}`,
+        message,
+        settle,
+      );
     } else if (this.tombstones.has(match.device.id)) {
       this.metrics.tombstoned.inc();
       settle('acknowledge');
@@ -149,7 +162,11 @@ export class Ingestion {
       settle('acknowledge');
       return;
     }
-    if (telemetry.time.kind === 'uptime' && telemetry.session !== undefined && found.device.boot?.session !== telemetry.session) {
+    if (
+      telemetry.time.kind === 'uptime' &&
+      telemetry.session !== undefined &&
+      found.device.boot?.session !== telemetry.session
+    ) {
       void this.#fixBootTime(found.device, telemetry.session, message.receivedAtMs - telemetry.time.uptimeMs).then(
         () => this.#write(found.device, telemetry, admitted, message, settle),
         (error: unknown) => {
@@ -167,7 +184,13 @@ export class Ingestion {
     device.boot = { session, bootedAtMs };
   }
 
-  #write(device: KnownDevice, telemetry: Telemetry, readings: readonly Reading[], message: ReceivedMessage, settle: Settle): void {
+  #write(
+    device: KnownDevice,
+    telemetry: Telemetry,
+    readings: readonly Reading[],
+    message: ReceivedMessage,
+    settle: Settle,
+  ): void {
     const time = readingTime(telemetry.time, {
       receivedAtMs: message.receivedAtMs,
       bootedAtMs: device.boot?.session === telemetry.session ? device.boot?.bootedAtMs : undefined,
@@ -199,7 +222,14 @@ export class Ingestion {
 
   #letter(device: DeviceId | '', reason: string, detail: string, message: ReceivedMessage): void {
     this.metrics.deadLetters.inc({ reason });
-    this.store.deadLetter({ device, reason, detail, topic: message.topic, payload: message.payload, atMs: message.receivedAtMs });
+    this.store.deadLetter({
+      device,
+      reason,
+      detail,
+      topic: message.topic,
+      payload: message.payload,
+      atMs: message.receivedAtMs,
+    });
   }
 
   #reject(device: DeviceId | '', reason: string, detail: string, message: ReceivedMessage, settle: Settle): void {

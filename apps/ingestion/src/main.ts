@@ -17,7 +17,12 @@ import { IngestionMetrics } from './metrics.ts';
 
 const CONNECT_TIMEOUT_MS = 10_000;
 
-const configurationSchema = z.object({ ...serviceVariables, ...brokerVariables, ...postgresVariables, ...influxVariables });
+const configurationSchema = z.object({
+  ...serviceVariables,
+  ...brokerVariables,
+  ...postgresVariables,
+  ...influxVariables,
+});
 
 await runService('ingestion', configurationSchema, ({ configuration, logger, metrics }) => {
   const database = openDatabase(configuration.MUSTER_POSTGRES_URL, 'ingestion');
@@ -36,7 +41,10 @@ await runService('ingestion', configurationSchema, ({ configuration, logger, met
   return {
     readiness: [
       { name: 'brokers', check: () => (ingestion.ready ? undefined : 'not every broker is connected') },
-      { name: 'postgres', check: async () => ((await schemaIsCurrent(database)) ? undefined : 'the schema is not the one of this build') },
+      {
+        name: 'postgres',
+        check: async () => ((await schemaIsCurrent(database)) ? undefined : 'the schema is not the one of this build'),
+      },
       {
         name: 'influxdb',
         check: async () => {

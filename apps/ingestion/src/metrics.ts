@@ -22,7 +22,10 @@ export class IngestionMetrics {
     this.readings = counter('readings_total', 'Readings that InfluxDB has taken');
     this.linesWritten = counter('lines_written_total', 'Lines in writes that InfluxDB has answered');
     this.tombstoned = counter('tombstoned_total', 'Messages of decommissioned devices, refused');
-    this.unstampedDuplicates = counter('unstamped_redeliveries_total', 'Redelivered messages without a time of their own: possible duplicates');
+    this.unstampedDuplicates = counter(
+      'unstamped_redeliveries_total',
+      'Redelivered messages without a time of their own: possible duplicates',
+    );
     this.dropped = counter('dropped_total', 'QoS 0 messages dropped because too many were in hand');
     this.influxFailures = counter('influxdb_failures_total', 'Writes that InfluxDB did not take');
     this.postgresFailures = counter('postgres_failures_total', 'Writes that PostgreSQL did not take');

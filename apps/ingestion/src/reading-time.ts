@@ -34,7 +34,8 @@ export function readingTime(claimed: ClaimedTime, context: TimeContext): Reading
   });
   switch (claimed.kind) {
     case 'clock': {
-      const believable = claimed.epochMs >= EARLIEST_EPOCH_MS && claimed.epochMs <= context.receivedAtMs + MAX_CLOCK_AHEAD_MS;
+      const believable =
+        claimed.epochMs >= EARLIEST_EPOCH_MS && claimed.epochMs <= context.receivedAtMs + MAX_CLOCK_AHEAD_MS;
       return believable ? { epochMs: claimed.epochMs, source: 'device', clockRefused: false } : receipt(true);
     }
     case 'uptime':

@@ -40,14 +40,18 @@ await runService('presence', configurationSchema, ({ configuration, logger, metr
       fleet.refused('invalid-device-id');
       logger.warn({ topic: message.topic.slice(0, 200), device: device.slice(0, 100) }, 'a status of no device');
     },
-    onFailure: (message, error) => logger.error({ err: error, topic: message.topic }, 'a status could not be handled; it is tried again'),
+    onFailure: (message, error) =>
+      logger.error({ err: error, topic: message.topic }, 'a status could not be handled; it is tried again'),
   });
   return {
     controllers: [StatusController],
     providers: [{ provide: Fleet, useValue: fleet }],
     readiness: [
       { name: 'brokers', check: () => (transport.ready ? undefined : 'not every broker is connected') },
-      { name: 'postgres', check: async () => ((await schemaIsCurrent(database)) ? undefined : 'the schema is not the one of this build') },
+      {
+        name: 'postgres',
+        check: async () => ((await schemaIsCurrent(database)) ? undefined : 'the schema is not the one of this build'),
+      },
     ],
     start: async (application) => {
       await waitForSchema(database, (reason) => logger.warn({ reason }, 'waiting for the database'));
@@ -56,10 +60,6 @@ await runService('presence', configurationSchema, ({ configuration, logger, metr
       application.connectMicroservice({ strategy: transport });
       await application.startAllMicroservices();
     },
-    stop: [
-      async () => store.close(),
-      () => tombstones.close(),
-      () => database.$disconnect(),
-    ],
+    stop: [() => store.close(), () => tombstones.close(), () => database.$disconnect()],
   };
 });

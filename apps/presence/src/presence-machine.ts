@@ -65,7 +65,11 @@ export function decide(before: PresenceRecord | undefined, input: StatusInput): 
   const saidGoodbye = before?.state === 'offline' || before?.state === 'asleep';
   const isNewSession = session !== null && before?.session !== session;
   if (saidGoodbye && !isNewSession) return { kind: 'ignored', rule: 'a will after a stated goodbye adds nothing' };
-  return changed(before, input, { state: 'lost', reason: 'will', rule: 'offline without a stated reason counts as the will' });
+  return changed(before, input, {
+    state: 'lost',
+    reason: 'will',
+    rule: 'offline without a stated reason counts as the will',
+  });
 }
 
 function changed(
@@ -75,10 +79,13 @@ function changed(
 ): Decision {
   const said = input.message.session ?? null;
   const session = said ?? before?.session ?? null;
-  const isSame = before !== undefined && before.state === next.state && before.reason === next.reason && before.session === session;
+  const isSame =
+    before !== undefined && before.state === next.state && before.reason === next.reason && before.session === session;
   if (isSame) return { kind: 'confirmed' };
   const replaced = before?.session != null && before.session !== session ? [before.session] : [];
-  const superseded = [...(before?.superseded ?? []), ...replaced].filter((old) => old !== session).slice(-SUPERSEDED_KEPT);
+  const superseded = [...(before?.superseded ?? []), ...replaced]
+    .filter((old) => old !== session)
+    .slice(-SUPERSEDED_KEPT);
   const { message } = input;
   return {
     kind: 'changed',
@@ -106,6 +113,5 @@ function changed(
 
 /** At most 200 characters without control characters, which neither a page nor a jsonb column can take. */
 function printable(payload: string): string {
-  // eslint-disable-next-line no-control-regex -- control characters are what is to be found
   return payload.slice(0, 200).replace(/[\u0000-\u001f\u007f]/g, '\uFFFD');
 }

@@ -1,5 +1,5 @@
 import type { DeviceId, Evidence, PresenceReason, PresenceState } from '@muster/contract';
-import { discover, Prisma, type PrismaClient } from '@muster/database';
+import { discover, type PrismaClient } from '@muster/database';
 import pRetry from 'p-retry';
 import type { PresenceRecord } from './presence-machine.ts';
 
@@ -110,7 +110,7 @@ export class PresenceStore {
       to: record.state,
       reason: record.reason,
       session: record.session,
-      evidence: record.evidence as Prisma.InputJsonObject,
+      evidence: record.evidence,
     }));
     await this.database.$transaction([
       this.database.$executeRaw`

@@ -26,9 +26,16 @@ export function ApiProblem(...statuses: readonly number[]): MethodDecorator {
   );
 }
 
-function jsonSchema(schema: unknown, io: 'input' | 'output'): { schema: unknown; components: Record<string, unknown> } | undefined {
+function jsonSchema(
+  schema: unknown,
+  io: 'input' | 'output',
+): { schema: unknown; components: Record<string, unknown> } | undefined {
   if (!(schema instanceof z.ZodType)) return undefined;
-  const { $defs = {}, $schema: _, ...own } = z.toJSONSchema(schema, { target: 'draft-2020-12', io, unrepresentable: 'any' }) as Record<string, unknown> & {
+  const {
+    $defs = {},
+    $schema: _,
+    ...own
+  } = z.toJSONSchema(schema, { target: 'draft-2020-12', io, unrepresentable: 'any' }) as Record<string, unknown> & {
     $defs?: Record<string, unknown>;
   };
   const id = schema.meta()?.id;
@@ -42,7 +49,9 @@ export function openApiDocument(application: NestExpressApplication): OpenAPIObj
   const configuration = new DocumentBuilder()
     .setOpenAPIVersion('3.1.0')
     .setTitle('Muster')
-    .setDescription('Fleet monitor for MQTT devices: devices, presence with its reason, decommissioning with its proof.')
+    .setDescription(
+      'Fleet monitor for MQTT devices: devices, presence with its reason, decommissioning with its proof.',
+    )
     .setVersion('1')
     .build();
   const document = SwaggerModule.createDocument(application, configuration, {
@@ -56,7 +65,10 @@ export function openApiDocument(application: NestExpressApplication): OpenAPIObj
     paths,
     components: {
       ...document.components,
-      schemas: { ...document.components?.schemas, ...(problem?.components as NonNullable<OpenAPIObject['components']>['schemas']) },
+      schemas: {
+        ...document.components?.schemas,
+        ...(problem?.components as NonNullable<OpenAPIObject['components']>['schemas']),
+      },
     },
   };
 }

@@ -1,8 +1,20 @@
-import { ownableTopics, type DecommissionReport, type DeviceId, type DeviceInfo, type TopicMap } from '@muster/contract';
+import {
+  ownableTopics,
+  type DecommissionReport,
+  type DeviceId,
+  type DeviceInfo,
+  type TopicMap,
+} from '@muster/contract';
 import { BrokerConnection, readRetained, type BrokerTarget } from '@muster/broker';
 import { TOMBSTONE_CHANNEL, type Prisma, type PrismaClient } from '@muster/database';
 import { ProblemError, type Logger } from '@muster/service';
-import { clearable, decommissionReport, retainedMessage, type BrokerProof, type SharedTopic } from './retained-proof.ts';
+import {
+  clearable,
+  decommissionReport,
+  retainedMessage,
+  type BrokerProof,
+  type SharedTopic,
+} from './retained-proof.ts';
 
 const BROKER_TIMEOUT_MS = 5_000;
 
@@ -59,7 +71,10 @@ export class Decommissioning {
 
     const first = earlier?.report as DecommissionReport | undefined;
     if (first?.state === 'verified' && report.state === 'verified' && report.before.length === 0) return first;
-    const merged = first === undefined ? report : { ...report, before: [...first.before, ...report.before], cleared: [...first.cleared, ...report.cleared] };
+    const merged =
+      first === undefined
+        ? report
+        : { ...report, before: [...first.before, ...report.before], cleared: [...first.cleared, ...report.cleared] };
     await this.#keep(merged);
     this.logger.info({ device: id, state: merged.state, cleared: merged.cleared.length }, 'decommissioned');
     return merged;
@@ -94,7 +109,11 @@ export class Decommissioning {
       const found = clearable(await readRetained(broker, filters, BROKER_TIMEOUT_MS), shared).map(retainedMessage);
       before.push(...found);
       if (found.length > 0) {
-        const connection = new BrokerConnection({ broker, clientId: `muster-clear-${crypto.randomUUID()}`, sessionExpirySeconds: 0 });
+        const connection = new BrokerConnection({
+          broker,
+          clientId: `muster-clear-${crypto.randomUUID()}`,
+          sessionExpirySeconds: 0,
+        });
         try {
           await connection.whenReady(BROKER_TIMEOUT_MS);
           for (const message of found) {
@@ -122,7 +141,11 @@ export class Decommissioning {
       verifiedAt: report.verifiedAt === null ? null : new Date(report.verifiedAt),
     };
     await this.database.$transaction([
-      this.database.decommission.upsert({ where: { device: report.device }, create: { device: report.device, ...values }, update: values }),
+      this.database.decommission.upsert({
+        where: { device: report.device },
+        create: { device: report.device, ...values },
+        update: values,
+      }),
       ...(report.state === 'verified'
         ? [this.database.device.update({ where: { id: report.device }, data: { state: 'decommissioned' } })]
         : []),

@@ -1,4 +1,13 @@
-import type { Device, DeviceId, DeviceInfo, Evidence, LifeState, Presence, PresenceReason, PresenceState } from '@muster/contract';
+import type {
+  Device,
+  DeviceId,
+  DeviceInfo,
+  Evidence,
+  LifeState,
+  Presence,
+  PresenceReason,
+  PresenceState,
+} from '@muster/contract';
 
 /** A device with all that is known of it, as one row of the database. */
 export interface DeviceRow {
@@ -58,7 +67,10 @@ function presenceOf(row: DeviceRow['presence']): Presence {
 /** The device as the API shows it. */
 export function deviceOf(row: DeviceRow): Device {
   const presence = presenceOf(row.presence);
-  const heardMs = Math.max(row.last_telemetry_at?.getTime() ?? 0, row.presence?.reason === 'birth' ? row.presence.since_ms : 0);
+  const heardMs = Math.max(
+    row.last_telemetry_at?.getTime() ?? 0,
+    row.presence?.reason === 'birth' ? row.presence.since_ms : 0,
+  );
   return {
     id: row.id,
     state: row.state,

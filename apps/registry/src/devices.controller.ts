@@ -69,8 +69,16 @@ export class DevicesController {
   @Post('devices/:id/decommission')
   @HttpCode(200)
   @ApiOperation({ summary: 'Take a device out of service for good and prove that no retained message of it is left' })
-  @ApiResponse({ status: 200, description: 'Verified: nothing is left on any broker', standardSchema: decommissionReportSchema })
-  @ApiResponse({ status: 202, description: 'Not yet verified everywhere; call again to go on', standardSchema: decommissionReportSchema })
+  @ApiResponse({
+    status: 200,
+    description: 'Verified: nothing is left on any broker',
+    standardSchema: decommissionReportSchema,
+  })
+  @ApiResponse({
+    status: 202,
+    description: 'Not yet verified everywhere; call again to go on',
+    standardSchema: decommissionReportSchema,
+  })
   @ApiProblem(404, 422)
   async decommission(
     @Param('id', { schema: deviceIdSchema }) id: DeviceId,

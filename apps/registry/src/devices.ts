@@ -1,4 +1,13 @@
-import type { Device, DeviceId, DeviceInfo, DevicePage, DevicePatch, DeviceQuery, FleetSummary, PresenceState } from '@muster/contract';
+import type {
+  Device,
+  DeviceId,
+  DeviceInfo,
+  DevicePage,
+  DevicePatch,
+  DeviceQuery,
+  FleetSummary,
+  PresenceState,
+} from '@muster/contract';
 import { presenceStateSchema } from '@muster/contract';
 import { discover, Prisma, type PrismaClient } from '@muster/database';
 import { ProblemError } from '@muster/service';

@@ -23,7 +23,12 @@ export class InfoController {
     } catch (error) {
       if (!(error instanceof ContractError)) throw error;
       this.logger.warn(
-        { device: context.device, code: error.code, sample: Buffer.from(payload).toString('utf8').slice(0, 200), bytes: payload.length },
+        {
+          device: context.device,
+          code: error.code,
+          sample: Buffer.from(payload).toString('utf8').slice(0, 200),
+          bytes: payload.length,
+        },
         'not a device info; what was known stays',
       );
     }

@@ -44,7 +44,8 @@ if (process.argv.includes('--print-openapi')) {
       connectTimeoutMs: CONNECT_TIMEOUT_MS,
       onEvent: logConnectionEvent(logger),
       onUnknown: (message) => logger.warn({ topic: message.topic.slice(0, 200) }, 'an info of no device'),
-      onFailure: (message, error) => logger.error({ err: error, topic: message.topic }, 'an info could not be handled; it is tried again'),
+      onFailure: (message, error) =>
+        logger.error({ err: error, topic: message.topic }, 'an info could not be handled; it is tried again'),
     });
     return {
       controllers: [DevicesController, InfoController],
@@ -54,7 +55,11 @@ if (process.argv.includes('--print-openapi')) {
       ],
       readiness: [
         { name: 'brokers', check: () => (transport.ready ? undefined : 'not every broker is connected') },
-        { name: 'postgres', check: async () => ((await schemaIsCurrent(database)) ? undefined : 'the schema is not the one of this build') },
+        {
+          name: 'postgres',
+          check: async () =>
+            (await schemaIsCurrent(database)) ? undefined : 'the schema is not the one of this build',
+        },
       ],
       configure: (application) => {
         application.use(refuseCrossSite(configuration.MUSTER_HTTP_HOST));

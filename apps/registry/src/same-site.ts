@@ -27,12 +27,18 @@ export function crossSiteFault({ method, host, origin, loopback }: RequestOrigin
 }
 
 /** Refuses requests that another site makes through a browser, with 403. */
-export function refuseCrossSite(listenHost: string): (request: Request, response: Response, next: NextFunction) => void {
+export function refuseCrossSite(
+  listenHost: string,
+): (request: Request, response: Response, next: NextFunction) => void {
   const loopback = LOOPBACK_HOSTS.has(listenHost) || listenHost === '::1';
   return (request, response, next) => {
     const { host, origin } = request.headers;
     const detail = crossSiteFault({ method: request.method, host, origin, loopback });
     if (detail === undefined) next();
-    else response.status(403).type('application/problem+json').send({ type: 'about:blank', title: 'Forbidden', status: 403, detail });
+    else
+      response
+        .status(403)
+        .type('application/problem+json')
+        .send({ type: 'about:blank', title: 'Forbidden', status: 403, detail });
   };
 }

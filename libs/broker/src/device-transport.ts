@@ -99,7 +99,8 @@ export class DeviceTransport extends Server implements CustomTransportStrategy {
     Promise.allSettled(this.#connections.map((connection) => connection.whenReady(this.#options.connectTimeoutMs)))
       .then((results) => {
         const refused = results.find(
-          (result) => result.status === 'rejected' && (result.reason as { code?: unknown }).code === 'subscription-refused',
+          (result) =>
+            result.status === 'rejected' && (result.reason as { code?: unknown }).code === 'subscription-refused',
         );
         callback(refused?.status === 'rejected' ? refused.reason : undefined);
       })
@@ -146,6 +147,7 @@ export class DeviceTransport extends Server implements CustomTransportStrategy {
   }
 
   /** The connections, one a broker. */
+  // eslint-disable-next-line @typescript-eslint/no-unnecessary-type-parameters -- the signature is Nest's
   override unwrap<T = readonly BrokerConnection[]>(): T {
     return this.#connections as T;
   }

@@ -21,7 +21,10 @@ const BOOLEANS: Readonly<Record<string, boolean>> = {
 export function decodeText(payload: Uint8Array, maxBytes: number): string {
   if (payload.length === 0) throw new ContractError('payload-empty', 'the payload is empty');
   if (payload.length > maxBytes) {
-    throw new ContractError('payload-too-large', `the payload has ${payload.length} bytes, at most ${maxBytes} are read`);
+    throw new ContractError(
+      'payload-too-large',
+      `the payload has ${payload.length} bytes, at most ${maxBytes} are read`,
+    );
   }
   try {
     return utf8.decode(payload);

@@ -49,7 +49,12 @@ export function decodeStatus(payload: Uint8Array): StatusMessage {
   if (status === 'online') return { kind: 'birth', session };
   const stated = statedReasonSchema.safeParse(reason);
   if (!stated.success) return { kind: 'will', session };
-  return { kind: 'graceful', session, reason: stated.data, wakeInSeconds: stated.data === 'sleep' ? wakeInSeconds : undefined };
+  return {
+    kind: 'graceful',
+    session,
+    reason: stated.data,
+    wakeInSeconds: stated.data === 'sleep' ? wakeInSeconds : undefined,
+  };
 }
 
 /** The payload of a birth in JSON. */

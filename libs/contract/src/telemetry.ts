@@ -61,16 +61,9 @@ function isStorableText(value: string): boolean {
 }
 
 function isStorable(value: unknown): value is ReadingValue {
-  switch (typeof value) {
-    case 'number':
-      return Number.isFinite(value);
-    case 'string':
-      return isStorableText(value);
-    case 'boolean':
-      return true;
-    default:
-      return false;
-  }
+  if (typeof value === 'number') return Number.isFinite(value);
+  if (typeof value === 'string') return isStorableText(value);
+  return typeof value === 'boolean';
 }
 
 function valueAt(value: Readonly<Record<string, unknown>>, path: string): unknown {
@@ -110,7 +103,13 @@ function fromJson(value: unknown, entry: Extract<TelemetryEntry, { decoder: 'jso
   const seq = sessionSchema.safeParse(body['seq']);
   if (!session.success && body['session'] !== undefined) rejected.push({ field: 'session', reason: 'bad-value' });
   if (!seq.success && body['seq'] !== undefined) rejected.push({ field: 'seq', reason: 'bad-value' });
-  return { readings, time: claimedTime(body['ts'], body['up'], rejected), session: session.data, seq: seq.data, rejected };
+  return {
+    readings,
+    time: claimedTime(body['ts'], body['up'], rejected),
+    session: session.data,
+    seq: seq.data,
+    rejected,
+  };
 }
 
 /**

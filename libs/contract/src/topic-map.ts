@@ -27,7 +27,10 @@ export function isMetricName(name: string): boolean {
 
 const metricSchema = z
   .string()
-  .refine(isMetricName, 'expected a letter, then up to 63 of A-Z a-z 0-9 _ . -; not ts, up, seq, session, time, device, and not ending in _bool or _text');
+  .refine(
+    isMetricName,
+    'expected a letter, then up to 63 of A-Z a-z 0-9 _ . -; not ts, up, seq, session, time, device, and not ending in _bool or _text',
+  );
 const unitSchema = z.string().max(16);
 const patternSchema = z.string().transform((source, context): TopicPattern => {
   try {
@@ -44,23 +47,25 @@ const base = {
 };
 const fieldSchema = z.strictObject({ metric: metricSchema, unit: unitSchema.optional() });
 
-const entrySchema = z.union([
+const entrySchema = z.discriminatedUnion('role', [
   z.strictObject({ ...base, role: topicRoleSchema.exclude(['telemetry']) }),
-  z.strictObject({
-    ...base,
-    role: z.literal('telemetry'),
-    decoder: z.literal('json'),
-    /** From a JSON path with dots to the metric it becomes; a field that is not named keeps its own name. */
-    fields: z.record(z.string(), fieldSchema).default({}),
-    others: z.enum(['keep', 'drop']).default('keep'),
-  }),
-  z.strictObject({
-    ...base,
-    role: z.literal('telemetry'),
-    decoder: z.enum(['number', 'text', 'boolean']),
-    metric: metricSchema,
-    unit: unitSchema.optional(),
-  }),
+  z.discriminatedUnion('decoder', [
+    z.strictObject({
+      ...base,
+      role: z.literal('telemetry'),
+      decoder: z.literal('json'),
+      /** From a JSON path with dots to the metric it becomes; a field that is not named keeps its own name. */
+      fields: z.record(z.string(), fieldSchema).default({}),
+      others: z.enum(['keep', 'drop']).default('keep'),
+    }),
+    z.strictObject({
+      ...base,
+      role: z.literal('telemetry'),
+      decoder: z.enum(['number', 'text', 'boolean']),
+      metric: metricSchema,
+      unit: unitSchema.optional(),
+    }),
+  ]),
 ]);
 
 /** The shape of a topic map file, after YAML has been read. */
@@ -126,7 +131,9 @@ export class TopicMap {
    * @throws ContractError `invalid-topic-map` when two filters overlap without one covering the other
    */
   filters(...roles: readonly TopicRole[]): readonly string[] {
-    const all = [...new Set(this.entries.filter((entry) => roles.includes(entry.role)).map((entry) => entry.pattern.filter))];
+    const all = [
+      ...new Set(this.entries.filter((entry) => roles.includes(entry.role)).map((entry) => entry.pattern.filter)),
+    ];
     const kept = all.filter((filter) => !all.some((other) => other !== filter && filterCovers(other, filter)));
     for (const [index, filter] of kept.entries()) {
       const clash = kept.slice(index + 1).find((other) => filtersOverlap(filter, other));
@@ -150,7 +157,9 @@ export class TopicMap {
       if (captures === undefined) return [];
       const own = entry.pattern.levels.findIndex((level) => level.kind === 'wildcard' && captures[level.name] === id);
       const levels = own < 0 ? entry.pattern.levels : entry.pattern.levels.slice(0, own + 1);
-      const text = levels.map((level) => (level.kind === 'literal' ? level.text : (captures[level.name] ?? '+'))).join('/');
+      const text = levels
+        .map((level) => (level.kind === 'literal' ? level.text : (captures[level.name] ?? '+')))
+        .join('/');
       return [own < 0 ? text : `${text}/#`];
     });
     const unique = [...new Set(filters)];
@@ -213,7 +222,13 @@ export const defaultTopicMap = TopicMap.from({
     { pattern: 'home/{room}/motion', device: '{room}-motion', role: 'telemetry', decoder: 'boolean', metric: 'motion' },
     { pattern: 'home/{room}/light/command', device: '{room}-light', role: 'command' },
     { pattern: 'home/{room}/light/state', device: '{room}-light', role: 'telemetry', decoder: 'text', metric: 'light' },
-    { pattern: 'iotclass/{device}/temperature', role: 'telemetry', decoder: 'number', metric: 'temperature', unit: '°C' },
+    {
+      pattern: 'iotclass/{device}/temperature',
+      role: 'telemetry',
+      decoder: 'number',
+      metric: 'temperature',
+      unit: '°C',
+    },
     { pattern: 'iotclass/{device}/humidity', role: 'telemetry', decoder: 'number', metric: 'humidity', unit: '%' },
     { pattern: 'iotclass/{device}/status', role: 'status' },
     { pattern: 'iotclass/{device}/command', role: 'command' },

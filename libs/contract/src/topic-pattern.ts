@@ -2,8 +2,7 @@ import { ContractError } from './contract-error.ts';
 
 /** One level of a pattern: a fixed text, or a wildcard that captures the level under a name. */
 export type PatternLevel =
-  | { readonly kind: 'literal'; readonly text: string }
-  | { readonly kind: 'wildcard'; readonly name: string };
+  { readonly kind: 'literal'; readonly text: string } | { readonly kind: 'wildcard'; readonly name: string };
 
 /** A topic with named single-level wildcards, such as `devices/{device}/status`. */
 export interface TopicPattern {
@@ -99,5 +98,7 @@ export function filtersOverlap(left: string, right: string): boolean {
   const leftLevels = left.split('/');
   const rightLevels = right.split('/');
   if (leftLevels.length !== rightLevels.length) return false;
-  return leftLevels.every((level, index) => level === '+' || rightLevels[index] === '+' || level === rightLevels[index]);
+  return leftLevels.every(
+    (level, index) => level === '+' || rightLevels[index] === '+' || level === rightLevels[index],
+  );
 }

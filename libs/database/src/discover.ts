@@ -21,7 +21,10 @@ export async function discover(database: PrismaClient, ids: readonly DeviceId[])
     WHERE NOT EXISTS (SELECT 1 FROM tombstone WHERE tombstone.device = heard.id)
     ON CONFLICT (id) DO NOTHING
     RETURNING id`;
-  const tombstones = await database.tombstone.findMany({ where: { device: { in: [...ids] } }, select: { device: true } });
+  const tombstones = await database.tombstone.findMany({
+    where: { device: { in: [...ids] } },
+    select: { device: true },
+  });
   return {
     created: created.map(({ id }) => id),
     tombstoned: new Set(tombstones.map(({ device }) => device)),

@@ -25,7 +25,9 @@ function migrationsFolder(): string {
 }
 
 /** The migrations of this build, oldest first, in the form that the schema engine takes. */
-export function readMigrations(): Parameters<Awaited<ReturnType<typeof openSchemaEngine>>['applyMigrations']>[0]['migrationsList'] {
+export function readMigrations(): Parameters<
+  Awaited<ReturnType<typeof openSchemaEngine>>['applyMigrations']
+>[0]['migrationsList'] {
   const folder = migrationsFolder();
   const names = readdirSync(folder, { withFileTypes: true })
     .filter((entry) => entry.isDirectory())
@@ -73,7 +75,9 @@ export async function migrate(url: string): Promise<readonly string[]> {
 
 /** Whether the database has the schema that this build needs; false also where it has no migrations at all. */
 export async function schemaIsCurrent(database: PrismaClient): Promise<boolean> {
-  const [table] = await database.$queryRaw<{ present: boolean }[]>`SELECT to_regclass('_prisma_migrations') IS NOT NULL AS present`;
+  const [table] = await database.$queryRaw<
+    { present: boolean }[]
+  >`SELECT to_regclass('_prisma_migrations') IS NOT NULL AS present`;
   if (table?.present !== true) return false;
   const rows = await database.$queryRaw<unknown[]>`
     SELECT 1 FROM _prisma_migrations WHERE migration_name = ${SCHEMA_VERSION} AND finished_at IS NOT NULL AND rolled_back_at IS NULL`;

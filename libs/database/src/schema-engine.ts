@@ -22,16 +22,20 @@ let initialized = false;
  */
 export async function openSchemaEngine(
   url: string,
-  schema: readonly (readonly [name: string, text: string])[] = [['schema.prisma', 'datasource db {\n  provider = "postgresql"\n}\n']],
+  schema: readonly (readonly [name: string, text: string])[] = [
+    ['schema.prisma', 'datasource db {\n  provider = "postgresql"\n}\n'],
+  ],
 ): Promise<engine.SchemaEngine> {
   if (!initialized) {
     const module = new WebAssembly.Module(readFileSync(wasmFile()));
     const names = new Set(WebAssembly.Module.imports(module).map((imported) => imported.module));
-    const bindings = engine as unknown as WebAssembly.ModuleImports & { __wbg_set_wasm(exports: WebAssembly.Exports): void };
+    const bindings = engine as unknown as WebAssembly.ModuleImports & {
+      __wbg_set_wasm(exports: WebAssembly.Exports): void;
+    };
     const instance = new WebAssembly.Instance(module, Object.fromEntries([...names].map((name) => [name, bindings])));
     bindings.__wbg_set_wasm(instance.exports);
     const start = instance.exports['__wbindgen_start'];
-    if (typeof start === 'function') start();
+    if (typeof start === 'function') (start as () => void)();
     initialized = true;
   }
   return engine.SchemaEngine.new(

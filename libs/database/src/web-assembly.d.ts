@@ -5,6 +5,7 @@ declare namespace WebAssembly {
 
   class Module {
     constructor(bytes: Uint8Array);
+    readonly #brand: true;
     static imports(module: Module): { readonly module: string; readonly name: string }[];
   }
 

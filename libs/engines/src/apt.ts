@@ -19,7 +19,10 @@ export function aptIsUsable(): boolean {
  */
 export async function aptInstall(packages: readonly string[], onProgress: (line: string) => void): Promise<void> {
   if (!aptIsUsable()) {
-    throw new EngineError('not-installable', `install ${packages.join(', ')} with the package manager of this system, then start again`);
+    throw new EngineError(
+      'not-installable',
+      `install ${packages.join(', ')} with the package manager of this system, then start again`,
+    );
   }
   const ownPolicy = !existsSync(POLICY);
   if (ownPolicy) {
@@ -28,7 +31,17 @@ export async function aptInstall(packages: readonly string[], onProgress: (line:
     chmodSync(POLICY, 0o755);
   }
   try {
-    const install = ['-y', '-q', '--no-install-recommends', '-o', 'DPkg::Lock::Timeout=120', '-o', 'Dpkg::Use-Pty=0', 'install', ...packages];
+    const install = [
+      '-y',
+      '-q',
+      '--no-install-recommends',
+      '-o',
+      'DPkg::Lock::Timeout=120',
+      '-o',
+      'Dpkg::Use-Pty=0',
+      'install',
+      ...packages,
+    ];
     try {
       await run('apt-get', install, onProgress);
     } catch {
@@ -48,7 +61,9 @@ export async function aptInstall(packages: readonly string[], onProgress: (line:
 async function disableService(name: string): Promise<void> {
   if (existsSync(`/lib/systemd/system/${name}.service`) && findProgram('deb-systemd-helper') !== undefined) {
     // The helper serves maintainer scripts alone, and knows them by this variable.
-    await run('deb-systemd-helper', ['disable', `${name}.service`], () => undefined, { DPKG_MAINTSCRIPT_PACKAGE: name });
+    await run('deb-systemd-helper', ['disable', `${name}.service`], () => undefined, {
+      DPKG_MAINTSCRIPT_PACKAGE: name,
+    });
   }
   if (existsSync(`/etc/init.d/${name}`)) await run('update-rc.d', [name, 'disable'], () => undefined);
 }
@@ -78,7 +93,13 @@ async function run(
     child.on('error', reject);
     child.on('close', (code) => {
       if (code === 0) resolve();
-      else reject(new EngineError('install-failed', `${command} ${args.join(' ')} ended with ${code}: ${lines.slice(-3).join(' / ')}`));
+      else
+        reject(
+          new EngineError(
+            'install-failed',
+            `${command} ${args.join(' ')} ended with ${code}: ${lines.slice(-3).join(' / ')}`,
+          ),
+        );
     });
   });
 }

@@ -15,7 +15,12 @@ export type Progress = (line: string) => void;
  * @throws EngineError `not-installable` where neither is possible
  */
 export async function engineProgram(
-  engine: { readonly title: string; readonly program: string; readonly debianPackage: string; readonly urlVariable: string },
+  engine: {
+    readonly title: string;
+    readonly program: string;
+    readonly debianPackage: string;
+    readonly urlVariable: string;
+  },
   onProgress: Progress,
 ): Promise<string> {
   const found = findProgram(engine.program);
@@ -25,7 +30,11 @@ export async function engineProgram(
   onProgress(`installing ${engine.title} (Debian package ${engine.debianPackage})`);
   await aptInstall([engine.debianPackage], onProgress);
   const installed = findProgram(engine.program);
-  if (installed === undefined) throw new EngineError('install-failed', `${engine.debianPackage} was installed but has no ${engine.program}; ${remedy}`);
+  if (installed === undefined)
+    throw new EngineError(
+      'install-failed',
+      `${engine.debianPackage} was installed but has no ${engine.program}; ${remedy}`,
+    );
   return installed;
 }
 
@@ -43,7 +52,10 @@ export async function waitUntilAnswering(
   let last = '';
   while (Date.now() < deadline) {
     if (engine.end !== undefined) {
-      throw new EngineError('did-not-start', `${title} ended at once (code ${engine.end.code ?? engine.end.signal}); ${lastWords(logFile)}`);
+      throw new EngineError(
+        'did-not-start',
+        `${title} ended at once (code ${engine.end.code ?? engine.end.signal}); ${lastWords(logFile)}`,
+      );
     }
     try {
       await answers();
@@ -53,7 +65,10 @@ export async function waitUntilAnswering(
       await delay(POLL_MS);
     }
   }
-  throw new EngineError('did-not-start', `${title} did not answer within ${START_LIMIT_MS / 1000} s (${last}); ${lastWords(logFile)}`);
+  throw new EngineError(
+    'did-not-start',
+    `${title} did not answer within ${START_LIMIT_MS / 1000} s (${last}); ${lastWords(logFile)}`,
+  );
 }
 
 /** The end of a log, for an error. */

@@ -72,7 +72,11 @@ export async function startInfluxdb(plan: InfluxdbPlan, onProgress: Progress): P
   });
   // The first account may be made without one; later the same statement succeeds as that account.
   await statement(url, plan, `CREATE USER "${plan.username}" WITH PASSWORD '${plan.password}' WITH ALL PRIVILEGES`);
-  await statement(url, plan, `CREATE DATABASE "${plan.database}" WITH DURATION ${RETENTION} NAME "muster_${RETENTION}"`);
+  await statement(
+    url,
+    plan,
+    `CREATE DATABASE "${plan.database}" WITH DURATION ${RETENTION} NAME "muster_${RETENTION}"`,
+  );
   return influxdb;
 }
 
@@ -86,6 +90,9 @@ async function statement(url: string, plan: InfluxdbPlan, influxql: string): Pro
   const body = (await answer.json()) as { error?: string; results?: { error?: string }[] };
   const fault = body.error ?? body.results?.find(({ error }) => error !== undefined)?.error;
   if (fault !== undefined) {
-    throw new EngineError('did-not-start', `InfluxDB refused to set up its account or database: ${fault}; if its folder ${plan.folder} is from elsewhere, move it away`);
+    throw new EngineError(
+      'did-not-start',
+      `InfluxDB refused to set up its account or database: ${fault}; if its folder ${plan.folder} is from elsewhere, move it away`,
+    );
   }
 }

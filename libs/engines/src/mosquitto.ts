@@ -60,9 +60,16 @@ export async function startMosquitto(plan: MosquittoPlan, onProgress: Progress):
   const program = await mosquittoProgram(onProgress);
   mkdirSync(plan.folder, { recursive: true, mode: 0o700 });
   const configurationFile = path.join(plan.folder, 'mosquitto.conf');
-  writeFileSync(path.join(plan.folder, 'passwords'), `${passwordLine(plan.username, plan.password)}\n`, { mode: 0o600 });
+  writeFileSync(path.join(plan.folder, 'passwords'), `${passwordLine(plan.username, plan.password)}\n`, {
+    mode: 0o600,
+  });
   writeFileSync(configurationFile, configuration(plan), { mode: 0o600 });
-  const broker = await ManagedProcess.start({ name: plan.name, command: program, args: ['-c', configurationFile], logFile: plan.logFile });
+  const broker = await ManagedProcess.start({
+    name: plan.name,
+    command: program,
+    args: ['-c', configurationFile],
+    logFile: plan.logFile,
+  });
   await waitUntilAnswering('Mosquitto', broker, plan.logFile, () => tcpAnswers(plan.port));
   return broker;
 }

@@ -25,7 +25,8 @@ export function portHolder(port: number): { readonly pid: number; readonly comma
     for (const line of readLines(table).slice(1)) {
       const fields = line.trim().split(/\s+/);
       const isListening = fields[3] === '0A';
-      if (isListening && fields[1]?.endsWith(`:${wanted}`) && fields[9] !== undefined) inodes.add(`socket:[${fields[9]}]`);
+      if (isListening && fields[1]?.endsWith(`:${wanted}`) && fields[9] !== undefined)
+        inodes.add(`socket:[${fields[9]}]`);
     }
   }
   if (inodes.size === 0) return undefined;
@@ -49,13 +50,22 @@ export async function claimPort(what: string, port: number): Promise<number> {
     const server = createServer();
     server.on('error', (error: NodeJS.ErrnoException) => {
       if (error.code !== 'EADDRINUSE') {
-        reject(new EngineError('port-taken', `port ${port} for ${what} cannot be used: ${error.message}; choose another with --port ${what}=NUMBER`));
+        reject(
+          new EngineError(
+            'port-taken',
+            `port ${port} for ${what} cannot be used: ${error.message}; choose another with --port ${what}=NUMBER`,
+          ),
+        );
         return;
       }
       const holder = portHolder(port);
-      const who = holder === undefined ? 'a process that cannot be seen from here' : `pid ${holder.pid} (${holder.command})`;
+      const who =
+        holder === undefined ? 'a process that cannot be seen from here' : `pid ${holder.pid} (${holder.command})`;
       reject(
-        new EngineError('port-taken', `port ${port} for ${what} is taken by ${who}; end that process or choose another port with --port ${what}=NUMBER`),
+        new EngineError(
+          'port-taken',
+          `port ${port} for ${what} is taken by ${who}; end that process or choose another port with --port ${what}=NUMBER`,
+        ),
       );
     });
     server.listen(port, '127.0.0.1', () => server.close(() => resolve(port)));

@@ -101,11 +101,17 @@ function initialize(plan: PostgresPlan, identity: Identity): void {
     '--no-locale',
   ];
   try {
-    const { status, stderr, error } = spawnSync(command[0] ?? '', command.slice(1), { encoding: 'utf8', env: { ...process.env, LC_ALL: 'C' } });
+    const { status, stderr, error } = spawnSync(command[0] ?? '', command.slice(1), {
+      encoding: 'utf8',
+      env: { ...process.env, LC_ALL: 'C' },
+    });
     if (status !== 0) {
       // What is half made would be taken for a database the next time.
       rmSync(identity.data, { recursive: true, force: true });
-      throw new EngineError('did-not-start', `initdb failed: ${(error?.message ?? stderr).trim().split('\n').slice(-2).join(' / ')}`);
+      throw new EngineError(
+        'did-not-start',
+        `initdb failed: ${(error?.message ?? stderr).trim().split('\n').slice(-2).join(' / ')}`,
+      );
     }
   } finally {
     rmSync(passwordFile, { force: true });

@@ -45,7 +45,12 @@ export class ManagedProcess {
 
   private constructor(plan: ProcessPlan, child: ChildProcess, pid: number) {
     this.#child = child;
-    this.identity = { name: plan.name, pid, startTime: startTimeOf(pid) ?? '', stopSignal: plan.stopSignal ?? 'SIGTERM' };
+    this.identity = {
+      name: plan.name,
+      pid,
+      startTime: startTimeOf(pid) ?? '',
+      stopSignal: plan.stopSignal ?? 'SIGTERM',
+    };
     this.ended = new Promise((resolve) => {
       child.on('exit', (code, signal) => {
         this.#end = { code, signal };
@@ -97,7 +102,10 @@ export class ManagedProcess {
 
 async function endsWithin(ended: Promise<ProcessEnd>, limitMs: number): Promise<boolean> {
   const abort = new AbortController();
-  const result = await Promise.race([ended.then(() => true), delay(limitMs, false, { signal: abort.signal }).catch(() => false)]);
+  const result = await Promise.race([
+    ended.then(() => true),
+    delay(limitMs, false, { signal: abort.signal }).catch(() => false),
+  ]);
   abort.abort();
   return result;
 }
@@ -110,7 +118,13 @@ function deathSignal(signal: NodeJS.Signals): readonly string[] {
 
 /** The path of a program, looked for in PATH and in the folders where daemons are. */
 export function findProgram(name: string): string | undefined {
-  const folders = [...(process.env['PATH'] ?? '').split(path.delimiter), '/usr/sbin', '/usr/local/sbin', '/sbin', '/opt/homebrew/sbin'];
+  const folders = [
+    ...(process.env['PATH'] ?? '').split(path.delimiter),
+    '/usr/sbin',
+    '/usr/local/sbin',
+    '/sbin',
+    '/opt/homebrew/sbin',
+  ];
   return folders
     .filter((folder) => folder !== '')
     .map((folder) => path.join(folder, name))
@@ -149,7 +163,8 @@ function startTimeOf(pid: number): string | undefined {
 /** Whether this very process still runs; a zombie, which pid 1 may never reap, counts as ended. */
 export function isRunning({ pid, startTime }: Pick<ProcessIdentity, 'pid' | 'startTime'>): boolean {
   const stat = procStat(pid);
-  if (stat !== undefined) return stat.state !== 'Z' && stat.state !== 'X' && (startTime === '' || stat.startTime === startTime);
+  if (stat !== undefined)
+    return stat.state !== 'Z' && stat.state !== 'X' && (startTime === '' || stat.startTime === startTime);
   if (process.platform === 'linux') return false;
   try {
     process.kill(pid, 0);

@@ -36,7 +36,9 @@ export const postgresVariables = {
 /** Where the brokers are, and the account of the service there. */
 export const brokerVariables = {
   MUSTER_BROKERS: z.string().transform((text, context): readonly { name: string; url: string }[] => {
-    const brokers = text.split(',').map((part) => /^([a-z0-9][a-z0-9-]{0,62})=(mqtts?:\/\/[^\s/@]+:\d+)$/.exec(part.trim()));
+    const brokers = text
+      .split(',')
+      .map((part) => /^([a-z0-9][a-z0-9-]{0,62})=(mqtts?:\/\/[^\s/@]+:\d+)$/.exec(part.trim()));
     const names = brokers.map((match) => match?.[1]);
     if (brokers.includes(null) || new Set(names).size !== names.length) {
       context.addIssue({
@@ -54,7 +56,10 @@ export const brokerVariables = {
 /** Where InfluxDB is. */
 export const influxVariables = {
   MUSTER_INFLUXDB_URL: z.url({ protocol: /^https?$/ }),
-  MUSTER_INFLUXDB_DATABASE: z.string().regex(/^[A-Za-z0-9_-]{1,64}$/).default('muster'),
+  MUSTER_INFLUXDB_DATABASE: z
+    .string()
+    .regex(/^[A-Za-z0-9_-]{1,64}$/)
+    .default('muster'),
   MUSTER_INFLUXDB_USERNAME: z.string().min(1),
   MUSTER_INFLUXDB_PASSWORD: secret,
 };
@@ -99,7 +104,8 @@ export function readConfiguration<Configuration>(
     const found = environment[variable];
     const field: unknown = schema.shape[variable];
     const isSecret = field instanceof z.ZodType && field.meta()?.['secret'] === true;
-    const shown = found === undefined ? 'nothing' : isSecret ? 'a value that is not shown' : JSON.stringify(found.slice(0, 100));
+    const shown =
+      found === undefined ? 'nothing' : isSecret ? 'a value that is not shown' : JSON.stringify(found.slice(0, 100));
     const expected = issue.message.replace(/^Invalid input: /, '').replace(/, received undefined$/, '');
     return `${variable}: ${expected}; found ${shown}`;
   });

@@ -55,7 +55,9 @@ export class HealthController {
 
   /** Whether the service can do its work now; 503 with what is wrong otherwise. */
   @Get('readyz')
-  async readyz(@Res({ passthrough: true }) response: Response): Promise<{ status: string; checks: Record<string, string> }> {
+  async readyz(
+    @Res({ passthrough: true }) response: Response,
+  ): Promise<{ status: string; checks: Record<string, string> }> {
     const faults = await Promise.all(this.checks.map(faultOf));
     const ready = faults.every((fault) => fault === undefined);
     if (!ready) response.status(503);

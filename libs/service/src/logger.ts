@@ -11,7 +11,10 @@ export function createLogger(service: string, level: string): Logger {
     base: { service },
     timestamp: stdTimeFunctions.isoTime,
     formatters: { level: (label) => ({ level: label }) },
-    redact: { paths: ['password', '*.password', 'token', '*.token', 'authorization', '*.authorization'], censor: '[hidden]' },
+    redact: {
+      paths: ['password', '*.password', 'token', '*.token', 'authorization', '*.authorization'],
+      censor: '[hidden]',
+    },
   });
 }
 
@@ -19,7 +22,8 @@ export function createLogger(service: string, level: string): Logger {
 export function nestLogger(logger: Logger): LoggerService {
   const context = (parameters: readonly unknown[]): { context?: unknown } =>
     parameters.length === 0 ? {} : { context: parameters.at(-1) };
-  const text = (message: unknown): string => (message instanceof Error ? (message.stack ?? message.message) : String(message));
+  const text = (message: unknown): string =>
+    message instanceof Error ? (message.stack ?? message.message) : String(message);
   return {
     log: (message: unknown, ...rest: unknown[]) => logger.debug(context(rest), text(message)),
     debug: (message: unknown, ...rest: unknown[]) => logger.debug(context(rest), text(message)),

@@ -30,7 +30,13 @@ export function problemOf(error: unknown): Problem | undefined {
   if (error instanceof ContractError) return problem(422, error.message);
   if (error instanceof HttpException) return problem(error.getStatus(), error.message);
   // body-parser's errors carry the status that they stand for and say whether their text may be shown.
-  if (error instanceof Error && 'status' in error && typeof error.status === 'number' && 'expose' in error && error.expose === true) {
+  if (
+    error instanceof Error &&
+    'status' in error &&
+    typeof error.status === 'number' &&
+    'expose' in error &&
+    error.expose === true
+  ) {
     return problem(error.status, error.message);
   }
   return undefined;
@@ -48,12 +54,20 @@ export class ProblemFilter implements ExceptionFilter {
     let problem = problemOf(error);
     if (problem === undefined) {
       this.logger.error({ err: error, method: request.method, path: request.path }, 'request failed');
-      problem = { type: 'about:blank', title: 'Internal Server Error', status: 500, detail: 'see the log of the service' };
+      problem = {
+        type: 'about:blank',
+        title: 'Internal Server Error',
+        status: 500,
+        detail: 'see the log of the service',
+      };
     }
     if (response.headersSent) {
       response.end();
       return;
     }
-    response.status(problem.status).type('application/problem+json').send({ ...problem, instance: request.originalUrl });
+    response
+      .status(problem.status)
+      .type('application/problem+json')
+      .send({ ...problem, instance: request.originalUrl });
   }
 }

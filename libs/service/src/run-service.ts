@@ -30,7 +30,7 @@ export interface ServiceParts {
   /** Called when the application listens. */
   readonly start?: (application: NestExpressApplication) => Promise<void>;
   /** Called in order at the end, after requests and device transports are done. */
-  readonly stop?: readonly (() => Promise<unknown>)[];
+  readonly stop?: readonly (() => unknown)[];
 }
 
 @Module({})
@@ -50,7 +50,10 @@ function moduleOf(context: ServiceContext<unknown>, parts: ServiceParts): Dynami
 }
 
 /** The Nest application of a service, not yet listening. */
-export async function createApplication(context: ServiceContext<unknown>, parts: ServiceParts): Promise<NestExpressApplication> {
+export async function createApplication(
+  context: ServiceContext<unknown>,
+  parts: ServiceParts,
+): Promise<NestExpressApplication> {
   const application = await NestFactory.create<NestExpressApplication>(moduleOf(context, parts), {
     logger: nestLogger(context.logger),
     bodyParser: false,
@@ -96,7 +99,10 @@ export async function runService<Configuration extends ServiceConfiguration>(
     logger.info({ host: configuration.MUSTER_HTTP_HOST, port: configuration.MUSTER_HTTP_PORT }, 'listening');
     await parts.start?.(application);
   } catch (error) {
-    logger.fatal(error instanceof Error ? { code: (error as { code?: unknown }).code } : {}, error instanceof Error ? error.message : String(error));
+    logger.fatal(
+      error instanceof Error ? { code: (error as { code?: unknown }).code } : {},
+      error instanceof Error ? error.message : String(error),
+    );
     process.exit(1);
   }
 }

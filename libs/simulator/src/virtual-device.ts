@@ -79,17 +79,26 @@ export class VirtualDevice {
       ...(broker.password === undefined ? {} : { password: broker.password }),
       keepalive: KEEP_ALIVE_SECONDS,
       reconnectPeriod: 0,
-      will: { topic: this.#topic('status'), payload: Buffer.from(encodeOffline(this.#session, 'unexpected')), qos: 1, retain: true },
+      will: {
+        topic: this.#topic('status'),
+        payload: Buffer.from(encodeOffline(this.#session, 'unexpected')),
+        qos: 1,
+        retain: true,
+      },
     });
     this.#client = client;
     client.on('error', (error) => this.#options.onError(error));
     client.on('connect', () => {
       this.#failedAttempts = 0;
       client.publish(this.#topic('status'), encodeBirth(this.#session, Date.now()), { qos: 1, retain: true });
-      client.publish(this.#topic('info'), JSON.stringify({ model: 'virtual DHT22', firmware: '0.1.0', keep_alive: KEEP_ALIVE_SECONDS }), {
-        qos: 1,
-        retain: true,
-      });
+      client.publish(
+        this.#topic('info'),
+        JSON.stringify({ model: 'virtual DHT22', firmware: '0.1.0', keep_alive: KEEP_ALIVE_SECONDS }),
+        {
+          qos: 1,
+          retain: true,
+        },
+      );
       this.#report();
       this.#timer = setInterval(() => this.#report(), this.#options.intervalMs);
     });

@@ -110,7 +110,9 @@ export class BatchWriter {
   }
 
   /** The answer that is about the lines; undefined when the writer was closed before there was one. */
-  async #writeUntilAnswered(lines: readonly string[]): Promise<Exclude<WriteOutcome, { kind: 'unavailable' }> | undefined> {
+  async #writeUntilAnswered(
+    lines: readonly string[],
+  ): Promise<Exclude<WriteOutcome, { kind: 'unavailable' }> | undefined> {
     const startedAt = performance.now();
     try {
       const outcome = await pRetry(

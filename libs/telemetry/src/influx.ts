@@ -63,7 +63,10 @@ export class Influx {
       this.#client.transport.send(
         this.#writePath,
         lines.join('\n'),
-        { method: 'POST', headers: { 'content-type': 'text/plain; charset=utf-8', authorization: this.#authorization } },
+        {
+          method: 'POST',
+          headers: { 'content-type': 'text/plain; charset=utf-8', authorization: this.#authorization },
+        },
         {
           error: (error) => resolve(outcomeOf(error)),
           complete: () => resolve({ kind: 'stored' }),
@@ -84,7 +87,9 @@ export class Influx {
         headers: { accept: 'application/json', authorization: this.#authorization },
       })) as QueryAnswer;
     } catch (error) {
-      throw new InfluxQueryError(`InfluxDB did not answer: ${error instanceof Error ? error.message : String(error)}`, { cause: error });
+      throw new InfluxQueryError(`InfluxDB did not answer: ${error instanceof Error ? error.message : String(error)}`, {
+        cause: error,
+      });
     }
     const fault = answer.error ?? answer.results?.find((result) => result.error !== undefined)?.error;
     if (fault !== undefined) throw new InfluxQueryError(`InfluxDB refused the query: ${fault}`);

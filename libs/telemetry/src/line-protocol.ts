@@ -11,14 +11,9 @@ export const TELEMETRY_MEASUREMENT = 'telemetry';
  */
 export function telemetryLine(device: DeviceId, telemetry: Telemetry, epochMs: number): string | undefined {
   const fields = telemetry.readings.map(({ metric, value }) => {
-    switch (typeof value) {
-      case 'number':
-        return `${metric}=${value}`;
-      case 'boolean':
-        return `${metric}_bool=${value}`;
-      default:
-        return `${metric}_text=${escape.quoted(value)}`;
-    }
+    if (typeof value === 'number') return `${metric}=${value}`;
+    if (typeof value === 'boolean') return `${metric}_bool=${value}`;
+    return `${metric}_text=${escape.quoted(value)}`;
   });
   if (fields.length === 0) return undefined;
   if (telemetry.session !== undefined) fields.push(`session=${telemetry.session}`);

@@ -36,14 +36,16 @@ export async function showLiveLine(apiUrl: string, metricsUrl: string, signal: A
   while (!signal.aborted) {
     let line: string;
     try {
-      const summary = fleetSummarySchema.parse(await (await fetch(`${apiUrl}/api/v1/presence/summary`, { signal })).json());
+      const summary = fleetSummarySchema.parse(
+        await (await fetch(`${apiUrl}/api/v1/presence/summary`, { signal })).json(),
+      );
       const readings = readingsTotal(await (await fetch(metricsUrl, { signal })).text());
       const atMs = performance.now();
       const rate = before === undefined ? 0 : Math.max(0, ((readings - before.readings) * 1000) / (atMs - before.atMs));
       before = { readings, atMs };
       line = `${summary.presence.online} of ${summary.devices} devices online, ${rate.toFixed(1)} readings/s`;
     } catch (error) {
-      if (signal.aborted) return;
+      if (error instanceof Error && error.name === 'AbortError') return;
       line = `no figures at the moment: ${error instanceof Error ? error.message : String(error)}`;
     }
     process.stdout.write(terminal ? `\r\u001b[K  ${line}` : `  ${new Date().toISOString()}  ${line}\n`);

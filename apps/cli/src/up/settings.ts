@@ -32,7 +32,8 @@ const UNITS: Readonly<Record<string, number>> = { ms: 1, s: 1_000, m: 60_000, h:
 export function durationMs(text: string): number {
   const [, amount, unit] = DURATION.exec(text) ?? [];
   const factor = unit === undefined ? undefined : UNITS[unit];
-  if (amount === undefined || factor === undefined) throw new UsageError(`expected a duration such as 60s, 5m or 1h; found ${JSON.stringify(text)}`);
+  if (amount === undefined || factor === undefined)
+    throw new UsageError(`expected a duration such as 60s, 5m or 1h; found ${JSON.stringify(text)}`);
   return Number(amount) * factor;
 }
 
@@ -44,7 +45,9 @@ export function addPort(text: string, chosen: ReadonlyMap<PortName, number>): Re
   const [, name, number] = /^([a-z]+)=(\d{1,5})$/.exec(text) ?? [];
   const known = PORT_NAMES.find((candidate) => candidate === name);
   if (known === undefined || Number(number) < 1 || Number(number) > 65_535) {
-    throw new UsageError(`expected --port NAME=NUMBER with NAME one of ${PORT_NAMES.join(', ')}; found ${JSON.stringify(text)}`);
+    throw new UsageError(
+      `expected --port NAME=NUMBER with NAME one of ${PORT_NAMES.join(', ')}; found ${JSON.stringify(text)}`,
+    );
   }
   return new Map([...chosen, [known, Number(number)]]);
 }
@@ -58,7 +61,9 @@ const DEFAULT_PORTS: ReadonlyMap<PortName, number> = new Map([
  * The port of each name: the chosen one, else for people the well-known one, else a free one.
  * @throws EngineError `port-taken`
  */
-export async function choosePorts(options: Pick<UpOptions, 'json' | 'ports'>): Promise<Readonly<Record<PortName, number>>> {
+export async function choosePorts(
+  options: Pick<UpOptions, 'json' | 'ports'>,
+): Promise<Readonly<Record<PortName, number>>> {
   const entries: [PortName, number][] = [];
   for (const name of PORT_NAMES) {
     const wanted = options.ports.get(name) ?? (options.json ? undefined : DEFAULT_PORTS.get(name));

@@ -9,7 +9,13 @@ export interface Component {
 
 /** What happened to a process while the system ran. */
 export type SupervisorEvent =
-  | { readonly event: 'ended'; readonly name: string; readonly pid: number; readonly code: number | null; readonly signal: string | null }
+  | {
+      readonly event: 'ended';
+      readonly name: string;
+      readonly pid: number;
+      readonly code: number | null;
+      readonly signal: string | null;
+    }
   | { readonly event: 'restarted'; readonly name: string; readonly pid: number }
   | { readonly event: 'gave-up'; readonly name: string; readonly reason: string };
 
@@ -81,7 +87,7 @@ export class Supervisor {
       }
       entry.ends.push(Date.now());
       await delay(waitMs);
-      if (this.#stopping) return;
+      if (this.#isStopping()) return;
       try {
         entry.process = await entry.component.start();
       } catch (error) {
@@ -91,6 +97,11 @@ export class Supervisor {
       this.#note();
       this.onEvent({ event: 'restarted', name, pid: entry.process.identity.pid });
     }
+  }
+
+  /** Asked anew after each wait: the compiler takes the field for unchanged. */
+  #isStopping(): boolean {
+    return this.#stopping;
   }
 
   #note(): void {

@@ -28,7 +28,12 @@ export interface SystemAddress {
   readonly api: { readonly url: string; readonly token: string | null };
   readonly console: { readonly url: string };
   readonly broker: { readonly urls: readonly string[]; readonly username: string; readonly password: string };
-  readonly influxdb: { readonly url: string; readonly database: string; readonly username: string; readonly password: string };
+  readonly influxdb: {
+    readonly url: string;
+    readonly database: string;
+    readonly username: string;
+    readonly password: string;
+  };
   readonly postgres: { readonly url: string };
   readonly pids: Readonly<Record<string, number>>;
 }
@@ -95,9 +100,12 @@ export class LocalSystem {
     const influxdb = { port: ports.influxdb, database: DATABASE, username: ACCOUNT, password: secrets.influxdb };
     const brokerPorts = [ports.broker];
     while (brokerPorts.length < this.options.brokers) brokerPorts.push(await freePort());
-    const brokers = brokerPorts.map(
-      (port, index): BrokerTarget => ({ name: `mosquitto-${index}`, url: `mqtt://127.0.0.1:${port}`, username: ACCOUNT, password: secrets.broker }),
-    );
+    const brokers = brokerPorts.map((port, index): BrokerTarget => ({
+      name: `mosquitto-${index}`,
+      url: `mqtt://127.0.0.1:${port}`,
+      username: ACCOUNT,
+      password: secrets.broker,
+    }));
 
     // One after the other: two package managers at once would wait for each other's lock.
     await mosquittoProgram(onStep);
@@ -108,7 +116,10 @@ export class LocalSystem {
       this.#engine('influxdb', (folder, logFile) => startInfluxdb({ ...influxdb, folder, logFile }, onStep)),
       ...brokers.map(({ name }, index) =>
         this.#engine(name, (folder, logFile) =>
-          startMosquitto({ name, folder, logFile, port: brokerPorts[index] ?? 0, username: ACCOUNT, password: secrets.broker }, onStep),
+          startMosquitto(
+            { name, folder, logFile, port: brokerPorts[index] ?? 0, username: ACCOUNT, password: secrets.broker },
+            onStep,
+          ),
         ),
       ),
     ]);
@@ -116,7 +127,8 @@ export class LocalSystem {
     onStep('applying migrations');
     const databaseUrl = postgresUrl(postgres);
     const applied = await migrate(databaseUrl);
-    if (applied.length > 0) onStep(`applied ${applied.length === 1 ? 'one migration' : `${applied.length} migrations`}`);
+    if (applied.length > 0)
+      onStep(`applied ${applied.length === 1 ? 'one migration' : `${applied.length} migrations`}`);
 
     onStep(`starting ${SERVICES.join(', ')}`);
     const environment = {
@@ -130,7 +142,9 @@ export class LocalSystem {
       MUSTER_INFLUXDB_USERNAME: ACCOUNT,
       MUSTER_INFLUXDB_PASSWORD: secrets.influxdb,
     };
-    await settleAll(SERVICES.map((name) => this.#service(name, name === 'registry' ? ports.api : ports[name], environment)));
+    await settleAll(
+      SERVICES.map((name) => this.#service(name, name === 'registry' ? ports.api : ports[name], environment)),
+    );
 
     if (this.options.devices > 0) {
       onStep(`starting ${this.options.devices} virtual devices`);
@@ -142,7 +156,12 @@ export class LocalSystem {
       api: { url: origin, token: null },
       console: { url: origin },
       broker: { urls: brokers.map(({ url }) => url), username: ACCOUNT, password: secrets.broker },
-      influxdb: { url: environment.MUSTER_INFLUXDB_URL, database: DATABASE, username: ACCOUNT, password: secrets.influxdb },
+      influxdb: {
+        url: environment.MUSTER_INFLUXDB_URL,
+        database: DATABASE,
+        username: ACCOUNT,
+        password: secrets.influxdb,
+      },
       postgres: { url: databaseUrl },
       pids: this.#supervisor.pids,
     };
@@ -200,7 +219,8 @@ async function waitUntilReady(name: string, service: ManagedProcess, port: numbe
   const deadline = Date.now() + READY_LIMIT_MS;
   let state = 'no answer';
   while (Date.now() < deadline) {
-    if (service.end !== undefined) throw new EngineError('did-not-start', `${name} ended at its start; ${lastWords(logFile)}`);
+    if (service.end !== undefined)
+      throw new EngineError('did-not-start', `${name} ended at its start; ${lastWords(logFile)}`);
     try {
       const answer = await fetch(`http://127.0.0.1:${port}/readyz`, { signal: AbortSignal.timeout(3_000) });
       if (answer.ok) return;
@@ -210,5 +230,8 @@ async function waitUntilReady(name: string, service: ManagedProcess, port: numbe
     }
     await delay(50);
   }
-  throw new EngineError('did-not-start', `${name} was not ready within ${READY_LIMIT_MS / 1000} s (${state}); ${lastWords(logFile)}`);
+  throw new EngineError(
+    'did-not-start',
+    `${name} was not ready within ${READY_LIMIT_MS / 1000} s (${state}); ${lastWords(logFile)}`,
+  );
 }

@@ -23,7 +23,8 @@ export async function up(options: UpOptions): Promise<number> {
     else say(eventLine(event));
     if (event.event === 'gave-up') end('gave-up');
   };
-  const step = (line: string): void => say(`${((performance.now() - startedAt) / 1000).toFixed(1).padStart(5)} s  ${line}`);
+  const step = (line: string): void =>
+    say(`${((performance.now() - startedAt) / 1000).toFixed(1).padStart(5)} s  ${line}`);
   const system = LocalSystem.prepare(options, { onStep: step, onEvent });
   const abort = new AbortController();
   try {
@@ -35,7 +36,11 @@ export async function up(options: UpOptions): Promise<number> {
       showReady(address, options);
       void showLiveLine(address.api.url, system.ingestionMetricsUrl, abort.signal);
     }
-    if (options.forMs !== undefined) void delay(options.forMs, undefined, { signal: abort.signal }).then(() => end('time'), () => undefined);
+    if (options.forMs !== undefined)
+      void delay(options.forMs, undefined, { signal: abort.signal }).then(
+        () => end('time'),
+        () => undefined,
+      );
     const reason = await ended;
     return reason === 'gave-up' ? 1 : 0;
   } finally {

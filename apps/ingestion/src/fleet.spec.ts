@@ -1,0 +1,35 @@
+import { deviceId, MAX_METRICS_PER_DEVICE } from '@muster/contract';
+import { describe, expect, it } from 'vitest';
+import { admittedReadings, Fleet, MAX_NEW_DEVICES_PER_MINUTE } from './fleet.ts';
+
+describe('the fleet in memory', () => {
+  it('takes in so many new devices a minute and no more, and goes on the next minute', () => {
+    const fleet = new Fleet();
+    for (let index = 0; index < MAX_NEW_DEVICES_PER_MINUTE; index += 1)
+      expect(fleet.device(deviceId(`d${index}`), 0)?.isNew).toBe(true);
+    expect(fleet.device(deviceId('one-more'), 59_999)).toBeUndefined();
+    expect(fleet.device(deviceId('d0'), 59_999)?.isNew).toBe(false);
+    expect(fleet.device(deviceId('one-more'), 60_000)?.isNew).toBe(true);
+  });
+
+  it('knows again what it is told at start, and forgets what is gone', () => {
+    const fleet = new Fleet();
+    fleet.restore(deviceId('a'), ['temp']);
+    expect(fleet.device(deviceId('a'), 0)).toMatchObject({ isNew: false, device: { metrics: new Set(['temp']) } });
+    fleet.forget('a');
+    expect(fleet.device(deviceId('a'), 0)?.isNew).toBe(true);
+  });
+
+  it('admits 64 metrics of a device', () => {
+    const device = new Fleet().device(deviceId('a'), 0)?.device;
+    if (device === undefined) throw new Error('the first device is taken in');
+    const readings = Array.from({ length: MAX_METRICS_PER_DEVICE }, (_, index) => ({
+      metric: `m${index}`,
+      value: index,
+      unit: undefined,
+    }));
+    expect(admittedReadings(device, readings).excess).toEqual([]);
+    const late = { metric: 'late', value: 1, unit: undefined };
+    expect(admittedReadings(device, [late, ...readings])).toEqual({ admitted: readings, excess: ['late'] });
+  });
+});

@@ -1,0 +1,61 @@
+import { deviceId } from '@muster/contract';
+import { describe, expect, it } from 'vitest';
+import { clearable, decommissionReport, retainedMessage, type BrokerProof } from './retained-proof.ts';
+
+const found = retainedMessage({
+  broker: 'mosquitto-0',
+  topic: 'devices/a/status',
+  payload: new TextEncoder().encode('online'),
+  qos: 0,
+  retain: true,
+  duplicate: false,
+  receivedAtMs: 0,
+  properties: {},
+});
+const clean: BrokerProof = {
+  broker: 'mosquitto-0',
+  before: [found],
+  cleared: [{ ...found, clearedAt: '2026-01-01T00:00:00.000Z', reasonCode: 16 }],
+  after: [],
+  fault: undefined,
+};
+const report = (proofs: readonly BrokerProof[]): ReturnType<typeof decommissionReport> =>
+  decommissionReport({
+    device: deviceId('a'),
+    requestedAt: new Date(0),
+    now: new Date(1),
+    filters: ['devices/a/#'],
+    proofs,
+    shared: [],
+  });
+
+describe('a decommission report', () => {
+  it('shows size and hash of a message, and not its payload', () => {
+    expect(found).toEqual({
+      broker: 'mosquitto-0',
+      topic: 'devices/a/status',
+      bytes: 6,
+      sha256: 'f6fc84c9f21c24907d6bee6eec38cabab5fa9a7be8c4a7827fe9e56f245bd2d5',
+    });
+    expect(JSON.stringify(report([clean]))).not.toContain('online');
+  });
+
+  it('is verified when every broker was asked again and holds nothing', () => {
+    expect(report([clean, { ...clean, broker: 'mosquitto-1' }])).toMatchObject({
+      state: 'verified',
+      verifiedAt: new Date(1).toISOString(),
+    });
+  });
+
+  it.each<[string, BrokerProof]>([
+    ['something is left on one broker', { ...clean, broker: 'mosquitto-1', after: [found] }],
+    ['one broker could not be asked', { ...clean, broker: 'mosquitto-1', fault: 'unreachable' }],
+  ])('is incomplete when %s', (_, proof) => {
+    expect(report([clean, proof])).toMatchObject({ state: 'incomplete', verifiedAt: null });
+  });
+
+  it('leaves a topic that another device owns as well', () => {
+    expect(clearable([found], [{ topic: 'devices/a/status', owner: 'b' }])).toEqual([]);
+    expect(clearable([found], [])).toEqual([found]);
+  });
+});

@@ -1,0 +1,31 @@
+import { deviceId, type Telemetry } from '@muster/contract';
+import { describe, expect, it } from 'vitest';
+import { telemetryLine } from './line-protocol.ts';
+
+const telemetry: Telemetry = { readings: [], time: { kind: 'none' }, session: undefined, seq: undefined, rejected: [] };
+const lab1 = deviceId('lab1');
+
+describe('a line of line protocol', () => {
+  it('has a field of its own for each type, so that no type ever conflicts', () => {
+    const readings = [
+      { metric: 'temp', value: 22.5, unit: '°C' },
+      { metric: 'door', value: true, unit: undefined },
+      { metric: 'mode', value: 'a "b"\\c', unit: undefined },
+    ];
+    expect(telemetryLine(lab1, { ...telemetry, readings, session: 7, seq: 3 }, 1_000)).toBe(
+      'telemetry,device=lab1 temp=22.5,door_bool=true,mode_text="a \\"b\\"\\\\c",session=7,seq=3 1000',
+    );
+  });
+
+  it('writes whole numbers and very small ones as floats', () => {
+    const readings = [
+      { metric: 'a', value: 22, unit: undefined },
+      { metric: 'b', value: 1e-7, unit: undefined },
+    ];
+    expect(telemetryLine(lab1, { ...telemetry, readings }, 5)).toBe('telemetry,device=lab1 a=22,b=1e-7 5');
+  });
+
+  it('is nothing without readings', () => {
+    expect(telemetryLine(lab1, { ...telemetry, session: 1, seq: 2 }, 5)).toBeUndefined();
+  });
+});

@@ -1,0 +1,36 @@
+import { defineConfig } from 'vitest/config';
+
+export default defineConfig({
+  test: {
+    reporters: ['default', './vitest.reporter.ts'],
+    projects: [
+      {
+        test: {
+          name: 'unit',
+          include: ['{apps,libs}/*/src/**/*.spec.ts', 'e2e/**/*.spec.ts', '*.spec.ts'],
+          exclude: ['**/*.integration.spec.ts', '**/*.e2e.spec.ts', '**/node_modules/**'],
+        },
+      },
+      {
+        test: {
+          name: 'integration',
+          include: ['{apps,libs}/*/src/**/*.integration.spec.ts'],
+          globalSetup: './e2e/engines.setup.ts',
+          testTimeout: 30_000,
+          hookTimeout: 60_000,
+        },
+      },
+      {
+        test: {
+          name: 'e2e',
+          include: ['e2e/**/*.e2e.spec.ts'],
+          globalSetup: './e2e/tools.setup.ts',
+          testTimeout: 60_000,
+          hookTimeout: 180_000,
+          // Each file runs a whole system: two at once on two cores would only wait for each other.
+          fileParallelism: false,
+        },
+      },
+    ],
+  },
+});
