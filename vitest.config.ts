@@ -14,7 +14,7 @@ export default defineConfig({
       {
         test: {
           name: 'integration',
-          include: ['{apps,libs}/*/src/**/*.integration.spec.ts'],
+          include: ['{apps,libs}/*/src/**/*.integration.spec.ts', 'e2e/**/*.integration.spec.ts'],
           globalSetup: './e2e/engines.setup.ts',
           testTimeout: 30_000,
           hookTimeout: 60_000,

@@ -1,6 +1,6 @@
 import { appendFileSync } from 'node:fs';
-import type { SerializedError, TestRunEndReason } from 'vitest';
-import type { Reporter, TestModule } from 'vitest/node';
+import type { SerializedError } from 'vitest';
+import type { Reporter, TestModule, TestRunEndReason } from 'vitest/node';
 
 /** What a run came to. */
 interface Sum {

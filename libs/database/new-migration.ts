@@ -28,7 +28,7 @@ const committed = now.flatMap(({ path: file }) => {
   }
 });
 
-const engine = await openSchemaEngine(
+const { engine } = await openSchemaEngine(
   url,
   now.map(({ path: file, content }) => [file, content]),
 );

@@ -55,6 +55,7 @@ function program(): Command {
       addPort,
       new Map<PortName, number>(),
     )
+    .option('--watch', 'build what changes and start its service again', false)
     .option('--json', 'one JSON line when ready and one for each event; ports are free ones unless given', false)
     .action(
       async (options: {
@@ -64,6 +65,7 @@ function program(): Command {
         for?: number;
         port: ReadonlyMap<PortName, number>;
         json: boolean;
+        watch: boolean;
       }) => {
         if (options.brokers < 1) throw new UsageError('--brokers expects at least 1');
         process.exitCode = await up({
@@ -72,6 +74,7 @@ function program(): Command {
           brokers: options.brokers,
           forMs: options.for,
           dir: options.dir,
+          watch: options.watch,
           ports: options.port,
         });
       },

@@ -57,7 +57,7 @@ await runService('presence', configurationSchema, ({ configuration, logger, metr
       await waitForSchema(database, (reason) => logger.warn({ reason }, 'waiting for the database'));
       await tombstones.start();
       await fleet.load();
-      application.connectMicroservice({ strategy: transport });
+      application.connectMicroservice({ strategy: transport }, { inheritAppConfig: true });
       await application.startAllMicroservices();
     },
     stop: [() => store.close(), () => tombstones.close(), () => database.$disconnect()],

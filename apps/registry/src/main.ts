@@ -69,7 +69,7 @@ if (process.argv.includes('--print-openapi')) {
       },
       start: async (application) => {
         await waitForSchema(database, (reason) => logger.warn({ reason }, 'waiting for the database'));
-        application.connectMicroservice({ strategy: transport });
+        application.connectMicroservice({ strategy: transport }, { inheritAppConfig: true });
         await application.startAllMicroservices();
       },
       stop: [() => database.$disconnect()],

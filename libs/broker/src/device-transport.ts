@@ -1,7 +1,7 @@
 import { BaseRpcContext, EventPattern, Server, type CustomTransportStrategy } from '@nestjs/microservices';
 import type { DeviceId, TopicMap, TopicRole } from '@muster/contract';
 import pRetry from 'p-retry';
-import { isObservable, lastValueFrom } from 'rxjs';
+import { catchError, isObservable, lastValueFrom, throwError, type Observable } from 'rxjs';
 import { BrokerConnection, type ReceivedMessage } from './broker-connection.ts';
 import type { BrokerTarget, ConnectionEvent } from './broker-target.ts';
 
@@ -130,7 +130,7 @@ export class DeviceTransport extends Server implements CustomTransportStrategy {
     // Nest chains the handlers of one event pattern through `next`.
     for (let current: typeof handler | undefined = handler; current !== undefined; current = current.next) {
       const answer: unknown = await current(message.payload, context);
-      if (isObservable(answer)) await lastValueFrom(answer, { defaultValue: undefined });
+      if (isObservable(answer)) await lastValueFrom(answer.pipe(catchError(asError)), { defaultValue: undefined });
     }
   }
 
@@ -151,4 +151,9 @@ export class DeviceTransport extends Server implements CustomTransportStrategy {
   override unwrap<T = readonly BrokerConnection[]>(): T {
     return this.#connections as T;
   }
+}
+
+/** Nest's own exception filter turns an error into a plain object, which says little and cannot be tried again. */
+function asError(thrown: unknown): Observable<never> {
+  return throwError(() => (thrown instanceof Error ? thrown : new Error(JSON.stringify(thrown))));
 }

@@ -3,7 +3,7 @@ import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { Client } from 'pg';
 import type { PrismaClient } from './client/client.ts';
-import { openSchemaEngine } from './schema-engine.ts';
+import { openSchemaEngine, type OpenSchemaEngine } from './schema-engine.ts';
 
 /** The newest migration that this build knows: a service is ready only when the database has it. */
 export const SCHEMA_VERSION = '20261122160545_first_system';
@@ -25,9 +25,7 @@ function migrationsFolder(): string {
 }
 
 /** The migrations of this build, oldest first, in the form that the schema engine takes. */
-export function readMigrations(): Parameters<
-  Awaited<ReturnType<typeof openSchemaEngine>>['applyMigrations']
->[0]['migrationsList'] {
+export function readMigrations(): Parameters<OpenSchemaEngine['engine']['applyMigrations']>[0]['migrationsList'] {
   const folder = migrationsFolder();
   const names = readdirSync(folder, { withFileTypes: true })
     .filter((entry) => entry.isDirectory())
@@ -57,12 +55,16 @@ export async function migrate(url: string): Promise<readonly string[]> {
     await lock.connect();
     await lock.query(`SET lock_timeout = '${LOCK_TIMEOUT}'`);
     await lock.query('SELECT pg_advisory_lock($1)', [MIGRATION_LOCK]);
-    const schemaEngine = await openSchemaEngine(url);
-    const { appliedMigrationNames } = await schemaEngine.applyMigrations({
-      migrationsList: readMigrations(),
-      filters: UNFILTERED,
-    });
-    return appliedMigrationNames;
+    const { engine, close } = await openSchemaEngine(url);
+    try {
+      const { appliedMigrationNames } = await engine.applyMigrations({
+        migrationsList: readMigrations(),
+        filters: UNFILTERED,
+      });
+      return appliedMigrationNames;
+    } finally {
+      await close();
+    }
   } catch (error) {
     throw new MigrationError(
       `the database could not be migrated: ${error instanceof Error ? error.message : String(error)}; nothing was changed by the step that failed`,

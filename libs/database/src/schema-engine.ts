@@ -3,6 +3,7 @@ import { createRequire } from 'node:module';
 import path from 'node:path';
 import { PrismaPg } from '@prisma/adapter-pg';
 import { bindMigrationAwareSqlAdapterFactory } from '@prisma/driver-adapter-utils';
+import { Pool } from 'pg';
 import * as engine from '@prisma/schema-engine-wasm/schema_engine_bg';
 
 /** The engine's file; it lies beside the bundle, and in its package when run from source. */
@@ -16,6 +17,12 @@ function wasmFile(): string {
 
 let initialized = false;
 
+/** A schema engine, and how to let its connections go: they hold its lock on the database. */
+export interface OpenSchemaEngine {
+  readonly engine: engine.SchemaEngine;
+  readonly close: () => Promise<void>;
+}
+
 /**
  * Prisma's schema engine, as WebAssembly and so without a download, bound to a database. `schema` is the text of the
  * data model by file name; migrations alone need none, but the engine wants one file that names the provider.
@@ -25,7 +32,7 @@ export async function openSchemaEngine(
   schema: readonly (readonly [name: string, text: string])[] = [
     ['schema.prisma', 'datasource db {\n  provider = "postgresql"\n}\n'],
   ],
-): Promise<engine.SchemaEngine> {
+): Promise<OpenSchemaEngine> {
   if (!initialized) {
     const module = new WebAssembly.Module(readFileSync(wasmFile()));
     const names = new Set(WebAssembly.Module.imports(module).map((imported) => imported.module));
@@ -38,9 +45,11 @@ export async function openSchemaEngine(
     if (typeof start === 'function') (start as () => void)();
     initialized = true;
   }
-  return engine.SchemaEngine.new(
+  const pool = new Pool({ connectionString: url, max: 2 });
+  const opened = await engine.SchemaEngine.new(
     { datamodels: schema.map(([name, text]): [string, string] => [name, text]) },
     () => undefined,
-    bindMigrationAwareSqlAdapterFactory(new PrismaPg({ connectionString: url, max: 2 })),
+    bindMigrationAwareSqlAdapterFactory(new PrismaPg(pool)),
   );
+  return { engine: opened, close: () => pool.end() };
 }

@@ -1,8 +1,8 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { EngineError } from './engine-error.ts';
-import { engineProgram, waitUntilAnswering, type Progress } from './engine.ts';
-import { ManagedProcess } from './processes.ts';
+import { engineProgram, startEngine, type Progress } from './engine.ts';
+import type { ManagedProcess } from './processes.ts';
 
 /** Where InfluxDB keeps its files, and its one account. */
 export interface InfluxdbPlan {
@@ -57,27 +57,30 @@ export async function startInfluxdb(plan: InfluxdbPlan, onProgress: Progress): P
   mkdirSync(plan.folder, { recursive: true, mode: 0o700 });
   const configurationFile = path.join(plan.folder, 'influxdb.conf');
   writeFileSync(configurationFile, configuration(plan), { mode: 0o600 });
-  const influxdb = await ManagedProcess.start({
-    name: 'influxdb',
-    command: program,
-    args: ['run', '-config', configurationFile],
-    logFile: plan.logFile,
-    // The package's own configuration must not be read on top.
-    env: { INFLUXDB_CONFIG_PATH: configurationFile, HOME: plan.folder },
-  });
   const url = `http://127.0.0.1:${plan.port}`;
-  await waitUntilAnswering('InfluxDB', influxdb, plan.logFile, async () => {
-    const answer = await fetch(`${url}/ping`, { signal: AbortSignal.timeout(1_000) });
-    if (!answer.ok) throw new Error(`ping: ${answer.status}`);
-  });
-  // The first account may be made without one; later the same statement succeeds as that account.
-  await statement(url, plan, `CREATE USER "${plan.username}" WITH PASSWORD '${plan.password}' WITH ALL PRIVILEGES`);
-  await statement(
-    url,
-    plan,
-    `CREATE DATABASE "${plan.database}" WITH DURATION ${RETENTION} NAME "muster_${RETENTION}"`,
+  return startEngine(
+    'InfluxDB',
+    {
+      name: 'influxdb',
+      command: program,
+      args: ['run', '-config', configurationFile],
+      logFile: plan.logFile,
+      // The package's own configuration must not be read on top.
+      env: { INFLUXDB_CONFIG_PATH: configurationFile, HOME: plan.folder },
+    },
+    plan.folder,
+    async () => {
+      const answer = await fetch(`${url}/ping`, { signal: AbortSignal.timeout(1_000) });
+      if (!answer.ok) throw new Error(`ping: ${answer.status}`);
+      // The first account may be made without one; later the same statement succeeds as that account.
+      await statement(url, plan, `CREATE USER "${plan.username}" WITH PASSWORD '${plan.password}' WITH ALL PRIVILEGES`);
+      await statement(
+        url,
+        plan,
+        `CREATE DATABASE "${plan.database}" WITH DURATION ${RETENTION} NAME "muster_${RETENTION}"`,
+      );
+    },
   );
-  return influxdb;
 }
 
 async function statement(url: string, plan: InfluxdbPlan, influxql: string): Promise<void> {

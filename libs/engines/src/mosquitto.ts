@@ -2,8 +2,8 @@ import { pbkdf2Sync, randomBytes } from 'node:crypto';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import path from 'node:path';
-import { engineProgram, waitUntilAnswering, type Progress } from './engine.ts';
-import { ManagedProcess } from './processes.ts';
+import { engineProgram, startEngine, type Progress } from './engine.ts';
+import type { ManagedProcess } from './processes.ts';
 
 /** Where a broker keeps its files, and who may use it. */
 export interface MosquittoPlan {
@@ -13,6 +13,8 @@ export interface MosquittoPlan {
   readonly port: number;
   readonly username: string;
   readonly password: string;
+  /** Lines of mosquitto.conf that stand after ours. */
+  readonly settings?: readonly string[];
 }
 
 /** Rounds of PBKDF2 in a password file, as mosquitto_passwd writes them. */
@@ -40,6 +42,7 @@ function configuration(plan: MosquittoPlan): string {
     'set_tcp_nodelay true',
     'log_dest stderr',
     'log_timestamp_format %Y-%m-%dT%H:%M:%S',
+    ...(plan.settings ?? []),
     '',
   ].join('\n');
 }
@@ -64,14 +67,12 @@ export async function startMosquitto(plan: MosquittoPlan, onProgress: Progress):
     mode: 0o600,
   });
   writeFileSync(configurationFile, configuration(plan), { mode: 0o600 });
-  const broker = await ManagedProcess.start({
-    name: plan.name,
-    command: program,
-    args: ['-c', configurationFile],
-    logFile: plan.logFile,
-  });
-  await waitUntilAnswering('Mosquitto', broker, plan.logFile, () => tcpAnswers(plan.port));
-  return broker;
+  return startEngine(
+    'Mosquitto',
+    { name: plan.name, command: program, args: ['-c', configurationFile], logFile: plan.logFile },
+    plan.folder,
+    () => tcpAnswers(plan.port),
+  );
 }
 
 async function tcpAnswers(port: number): Promise<void> {

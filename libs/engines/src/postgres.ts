@@ -5,8 +5,8 @@ import { createRequire } from 'node:module';
 import path from 'node:path';
 import { Client } from 'pg';
 import { EngineError } from './engine-error.ts';
-import { waitUntilAnswering, type Progress } from './engine.ts';
-import { findProgram, ManagedProcess } from './processes.ts';
+import { startEngine, type Progress } from './engine.ts';
+import { findProgram, type ManagedProcess } from './processes.ts';
 
 /** Where PostgreSQL keeps its files, and its one account. */
 export interface PostgresPlan {
@@ -134,26 +134,29 @@ export async function startPostgres(plan: PostgresPlan, onProgress: Progress): P
     onProgress('making an empty PostgreSQL database');
     initialize(plan, identity);
   }
-  const server = await ManagedProcess.start({
-    name: 'postgres',
-    prefix: identity.prefix,
-    command: path.join(identity.programs, 'postgres'),
-    args: [
-      `-D${identity.data}`,
-      `-p${plan.port}`,
-      '-clisten_addresses=127.0.0.1',
-      // The path of a socket is limited to 107 characters, and folders may be deep.
-      '-cunix_socket_directories=',
-      '-cmax_connections=100',
-    ],
-    env: { LC_ALL: 'C' },
-    logFile: plan.logFile,
-    // Fast shutdown: SIGTERM would wait for every client to leave.
-    stopSignal: 'SIGINT',
-  });
   const administrative = postgresUrl({ ...plan, database: 'postgres' });
-  await waitUntilAnswering('PostgreSQL', server, plan.logFile, () => ensureDatabase(administrative, plan.database));
-  return server;
+  return startEngine(
+    'PostgreSQL',
+    {
+      name: 'postgres',
+      prefix: identity.prefix,
+      command: path.join(identity.programs, 'postgres'),
+      args: [
+        `-D${identity.data}`,
+        `-p${plan.port}`,
+        '-clisten_addresses=127.0.0.1',
+        // The path of a socket is limited to 107 characters, and folders may be deep.
+        '-cunix_socket_directories=',
+        '-cmax_connections=100',
+      ],
+      env: { LC_ALL: 'C' },
+      logFile: plan.logFile,
+      // Fast shutdown: SIGTERM would wait for every client to leave.
+      stopSignal: 'SIGINT',
+    },
+    identity.data,
+    () => ensureDatabase(administrative, plan.database),
+  );
 }
 
 async function ensureDatabase(url: string, database: string): Promise<void> {

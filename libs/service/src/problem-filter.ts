@@ -2,6 +2,7 @@ import { STATUS_CODES } from 'node:http';
 import { Catch, HttpException, type ArgumentsHost, type ExceptionFilter } from '@nestjs/common';
 import { ContractError, type Problem } from '@muster/contract';
 import type { Request, Response } from 'express';
+import { throwError, type Observable } from 'rxjs';
 import type { Logger } from './logger.ts';
 
 /** A request that cannot be served, with what to tell the caller. */
@@ -47,8 +48,9 @@ export function problemOf(error: unknown): Problem | undefined {
 export class ProblemFilter implements ExceptionFilter {
   constructor(private readonly logger: Logger) {}
 
-  catch(error: unknown, host: ArgumentsHost): void {
-    if (host.getType() !== 'http') throw error;
+  catch(error: unknown, host: ArgumentsHost): Observable<never> | undefined {
+    // A message of a device: the transport decides, and logs.
+    if (host.getType() !== 'http') return throwError(() => error);
     const response = host.switchToHttp().getResponse<Response>();
     const request = host.switchToHttp().getRequest<Request>();
     let problem = problemOf(error);
@@ -63,11 +65,12 @@ export class ProblemFilter implements ExceptionFilter {
     }
     if (response.headersSent) {
       response.end();
-      return;
+      return undefined;
     }
     response
       .status(problem.status)
       .type('application/problem+json')
       .send({ ...problem, instance: request.originalUrl });
+    return undefined;
   }
 }

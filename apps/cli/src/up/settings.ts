@@ -13,6 +13,8 @@ export interface UpOptions {
   /** Ends by itself after so many milliseconds. */
   readonly forMs: number | undefined;
   readonly dir: string;
+  /** Starts a service again when its build changes. */
+  readonly watch: boolean;
   readonly ports: ReadonlyMap<PortName, number>;
 }
 

@@ -1,5 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import type { ManagedProcess, ProcessLedger } from '@muster/engines';
+import type { ManagedProcess, ProcessEnd, ProcessLedger } from '@muster/engines';
 
 /** One process of the system, which can be started again. */
 export interface Component {
@@ -21,6 +21,7 @@ export type SupervisorEvent =
 
 const WINDOW_MS = 60_000;
 const MAX_RESTARTS = 5;
+const RESTART_LIMIT_MS = 10_000;
 
 /**
  * How long to wait before a process that ended is started again, in milliseconds; undefined when it ended too often:
@@ -34,8 +35,9 @@ export function restartDelayMs(earlierEndsMs: readonly number[], nowMs: number):
 interface Entry {
   readonly component: Component;
   process: ManagedProcess;
-  /** When it ended before, in milliseconds since 1970. */
+  /** When it ended before by itself, in milliseconds since 1970. */
   readonly ends: number[];
+  isRestarting: boolean;
 }
 
 /** Keeps the processes of the system running, and ends them in order: the last started first. */
@@ -56,11 +58,19 @@ export class Supervisor {
   /** Starts a process and keeps it running from now on. */
   async start(component: Component): Promise<ManagedProcess> {
     const process = await component.start();
-    const entry: Entry = { component, process, ends: [] };
+    const entry: Entry = { component, process, ends: [], isRestarting: false };
     this.#running.push(entry);
     this.#note();
     void this.#watch(entry);
     return process;
+  }
+
+  /** Ends a process so that it starts anew; nobody is told of the end, which was wanted. */
+  restart(name: string): void {
+    const entry = this.#running.find(({ component }) => component.name === name);
+    if (entry === undefined || this.#stopping) return;
+    entry.isRestarting = true;
+    void entry.process.stop(RESTART_LIMIT_MS);
   }
 
   /** Ends all processes, the last started first; `layers` names those that end together, in their order. */
@@ -79,15 +89,8 @@ export class Supervisor {
       const { code, signal } = await entry.process.ended;
       if (this.#stopping) return;
       const { name } = entry.component;
-      this.onEvent({ event: 'ended', name, pid: entry.process.identity.pid, code, signal });
-      const waitMs = restartDelayMs(entry.ends, Date.now());
-      if (waitMs === undefined) {
-        this.onEvent({ event: 'gave-up', name, reason: `ended more than ${MAX_RESTARTS} times within a minute` });
-        return;
-      }
-      entry.ends.push(Date.now());
-      await delay(waitMs);
-      if (this.#isStopping()) return;
+      if (entry.isRestarting) entry.isRestarting = false;
+      else if (!(await this.#mayStartAgain(entry, name, { code, signal }))) return;
       try {
         entry.process = await entry.component.start();
       } catch (error) {
@@ -97,6 +100,19 @@ export class Supervisor {
       this.#note();
       this.onEvent({ event: 'restarted', name, pid: entry.process.identity.pid });
     }
+  }
+
+  /** Tells of an unexpected end, and waits as long as its history asks for; false when it is not to start again. */
+  async #mayStartAgain(entry: Entry, name: string, end: ProcessEnd): Promise<boolean> {
+    this.onEvent({ event: 'ended', name, pid: entry.process.identity.pid, ...end });
+    const waitMs = restartDelayMs(entry.ends, Date.now());
+    if (waitMs === undefined) {
+      this.onEvent({ event: 'gave-up', name, reason: `ended more than ${MAX_RESTARTS} times within a minute` });
+      return false;
+    }
+    entry.ends.push(Date.now());
+    await delay(waitMs);
+    return !this.#isStopping();
   }
 
   /** Asked anew after each wait: the compiler takes the field for unchanged. */

@@ -20,6 +20,7 @@ import {
 import { VirtualDevice } from '@muster/simulator';
 import { choosePorts, type PortName, type UpOptions } from './settings.ts';
 import { Supervisor, type SupervisorEvent } from './supervisor.ts';
+import { watchBuilds } from './watch.ts';
 
 /** Where everything of a running system is, as `--json` prints it. */
 export interface SystemAddress {
@@ -46,6 +47,8 @@ export interface SystemObserver {
 
 const ACCOUNT = 'muster';
 const DATABASE = 'muster';
+/** This file is built to apps/cli/dist. */
+const ROOT = path.join(import.meta.dirname, '../../..');
 const READY_LIMIT_MS = 60_000;
 const STOP_LIMIT_MS = 15_000;
 const LEFTOVER_LIMIT_MS = 10_000;
@@ -61,6 +64,7 @@ export class LocalSystem {
   readonly #supervisor: Supervisor;
   readonly #ledger: ProcessLedger;
   #devices: readonly VirtualDevice[] = [];
+  #stopWatching: () => Promise<void> = () => Promise.resolve();
   #ports: Readonly<Record<PortName, number>> | undefined;
 
   private constructor(
@@ -146,6 +150,15 @@ export class LocalSystem {
       SERVICES.map((name) => this.#service(name, name === 'registry' ? ports.api : ports[name], environment)),
     );
 
+    if (this.options.watch) {
+      onStep('watching the sources; a service starts again when its build is new');
+      this.#stopWatching = await watchBuilds({
+        root: ROOT,
+        services: SERVICES,
+        logFile: (name) => this.#folder.logFile(name),
+        onBuilt: (name) => this.#supervisor.restart(name),
+      });
+    }
     if (this.options.devices > 0) {
       onStep(`starting ${this.options.devices} virtual devices`);
       this.#startDevices(brokers);
@@ -169,6 +182,7 @@ export class LocalSystem {
 
   /** Stops in order: devices say goodbye, services drain, engines last. Safe at any moment of the start. */
   async stop(): Promise<void> {
+    await this.#stopWatching();
     const farewell = Promise.allSettled(this.#devices.map((device) => device.stop('shutdown')));
     await Promise.race([farewell, delay(5_000, undefined, { ref: false })]);
     const brokers = Object.keys(this.#supervisor.pids).filter((name) => name.startsWith('mosquitto-'));
@@ -188,7 +202,7 @@ export class LocalSystem {
         ManagedProcess.start({
           name,
           command: process.execPath,
-          args: ['--enable-source-maps', path.join(import.meta.dirname, `../../${name}/dist/main.js`)],
+          args: ['--enable-source-maps', path.join(ROOT, 'apps', name, 'dist/main.js')],
           cwd: this.#folder.path,
           env: { ...environment, MUSTER_HTTP_PORT: String(port) },
           logFile,

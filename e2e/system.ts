@@ -1,0 +1,207 @@
+import { execFile, spawn, type ChildProcess } from 'node:child_process';
+import { mkdtempSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { promisify } from 'node:util';
+import { findProgram } from '@muster/engines';
+
+/** What `npm start -- --json` prints when it is ready. */
+export interface ReadyLine {
+  readonly ready: true;
+  readonly api: { readonly url: string; readonly token: string | null };
+  readonly console: { readonly url: string };
+  readonly broker: { readonly urls: readonly string[]; readonly username: string; readonly password: string };
+  readonly influxdb: {
+    readonly url: string;
+    readonly database: string;
+    readonly username: string;
+    readonly password: string;
+  };
+  readonly postgres: { readonly url: string };
+  readonly pids: Readonly<Record<string, number>>;
+}
+
+/** How a command ended, and what it said. */
+export interface Finished {
+  readonly code: number | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+const ROOT = path.join(import.meta.dirname, '..');
+const START_LIMIT_MS = 120_000;
+const run = promisify(execFile);
+
+/** A folder of mode 0700 for the state of a system. */
+export function stateFolder(): string {
+  return mkdtempSync(path.join(tmpdir(), 'muster-e2e-'));
+}
+
+/** A started system, as a script sees it. */
+export class StartedSystem {
+  readonly events: Readonly<Record<string, unknown>>[] = [];
+  /** Every line of standard output. */
+  readonly lines: string[] = [];
+  stderr = '';
+  #address: ReadyLine | undefined;
+  readonly #child: ChildProcess;
+  readonly ended: Promise<Finished>;
+
+  constructor(args: readonly string[]) {
+    this.#child = spawn('npm', ['start', '--silent', '--', '--json', ...args], {
+      cwd: ROOT,
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+    let rest = '';
+    this.#child.stdout?.on('data', (chunk: Buffer) => {
+      const parts = (rest + chunk.toString()).split('\n');
+      rest = parts.pop() ?? '';
+      for (const line of parts) this.#line(line);
+    });
+    this.#child.stderr?.on('data', (chunk: Buffer) => (this.stderr += chunk.toString()));
+    this.ended = new Promise((resolve) => {
+      this.#child.on('close', (code) => resolve({ code, stdout: this.lines.join('\n'), stderr: this.stderr }));
+    });
+  }
+
+  /** Starts a system and waits until it is ready. */
+  static async start(args: readonly string[]): Promise<StartedSystem> {
+    const system = new StartedSystem(args);
+    await system.whenReady();
+    return system;
+  }
+
+  /** Where everything is. */
+  get address(): ReadyLine {
+    if (this.#address === undefined) throw new Error('the system is not ready');
+    return this.#address;
+  }
+
+  get pid(): number {
+    return this.#child.pid ?? 0;
+  }
+
+  async whenReady(): Promise<ReadyLine> {
+    const deadline = Date.now() + START_LIMIT_MS;
+    while (this.#address === undefined) {
+      if (this.#child.exitCode !== null)
+        throw new Error(`the start ended with ${this.#child.exitCode}: ${this.stderr}`);
+      if (Date.now() > deadline) throw new Error(`not ready within ${START_LIMIT_MS} ms: ${this.stderr}`);
+      await new Promise((resolve) => setTimeout(resolve, 25));
+    }
+    return this.#address;
+  }
+
+  signal(signal: NodeJS.Signals): void {
+    this.#child.kill(signal);
+  }
+
+  /** Ctrl-C, and how it ended. */
+  async stop(): Promise<Finished> {
+    this.#child.kill('SIGINT');
+    return this.ended;
+  }
+
+  #line(line: string): void {
+    this.lines.push(line);
+    const value = JSON.parse(line) as ReadyLine | Record<string, unknown>;
+    if ('ready' in value) this.#address = value as ReadyLine;
+    else this.events.push(value);
+  }
+}
+
+/** The arguments with which mosquitto_pub and mosquitto_sub reach a system's broker. */
+export function brokerArguments({ broker }: ReadyLine, index = 0): readonly string[] {
+  const { hostname, port } = new URL(broker.urls[index] ?? '');
+  return ['-h', hostname, '-p', port, '-u', broker.username, '-P', broker.password];
+}
+
+/** Runs a program to its end; never throws for an exit code. */
+export async function execute(program: string, args: readonly string[], limitMs = 20_000): Promise<Finished> {
+  try {
+    const { stdout, stderr } = await run(program, args, { timeout: limitMs, cwd: ROOT, maxBuffer: 64 * 1024 * 1024 });
+    return { code: 0, stdout, stderr };
+  } catch (error) {
+    const failed = error as { code?: number | string; stdout?: string; stderr?: string };
+    if (typeof failed.code === 'string') throw error;
+    return { code: failed.code ?? null, stdout: failed.stdout ?? '', stderr: failed.stderr ?? '' };
+  }
+}
+
+/** Publishes with mosquitto_pub. */
+export async function publish(address: ReadyLine, ...args: readonly string[]): Promise<void> {
+  const { code, stderr } = await execute('mosquitto_pub', [...brokerArguments(address), ...args]);
+  if (code !== 0) throw new Error(`mosquitto_pub: ${stderr}`);
+}
+
+/** What mosquitto_sub prints of retained messages under a filter, a line each, within a second. */
+export async function retained(address: ReadyLine, filter: string): Promise<readonly string[]> {
+  const { stdout } = await execute('mosquitto_sub', [
+    ...brokerArguments(address),
+    '-t',
+    filter,
+    '-v',
+    '--retained-only',
+    '-W',
+    '1',
+  ]);
+  return stdout.split('\n').filter((line) => line !== '');
+}
+
+/** An answer of the REST API by curl. */
+export async function curl(
+  address: ReadyLine,
+  path_: string,
+  ...args: readonly string[]
+): Promise<{ readonly status: number; readonly type: string; readonly body: unknown }> {
+  const { stdout } = await execute('curl', [
+    '-s',
+    '--path-as-is',
+    '-w',
+    '\n%{http_code} %{content_type}',
+    ...args,
+    `${address.api.url}${path_}`,
+  ]);
+  const end = stdout.lastIndexOf('\n');
+  const [status, ...type] = stdout.slice(end + 1).split(' ');
+  const text = stdout.slice(0, end);
+  const contentType = type.join(' ');
+  return {
+    status: Number(status),
+    type: contentType,
+    body: contentType.includes('json') ? (JSON.parse(text) as unknown) : text,
+  };
+}
+
+/** One value by psql. */
+export async function psql(address: ReadyLine, sql: string): Promise<string> {
+  const { code, stdout, stderr } = await execute('psql', [address.postgres.url, '-At', '-c', sql]);
+  if (code !== 0) throw new Error(`psql: ${stderr}`);
+  return stdout.trim();
+}
+
+/** The rows that InfluxDB answers to curl, as text. */
+export async function influxql(address: ReadyLine, query: string): Promise<string> {
+  const { influxdb } = address;
+  const { stdout } = await execute('curl', [
+    '-s',
+    '-G',
+    `${influxdb.url}/query`,
+    '-u',
+    `${influxdb.username}:${influxdb.password}`,
+    '--data-urlencode',
+    `db=${influxdb.database}`,
+    '--data-urlencode',
+    'epoch=ms',
+    '--data-urlencode',
+    `q=${query}`,
+  ]);
+  return stdout;
+}
+
+/** Why a test cannot run for want of a program; undefined where it can. In CI it fails instead of being skipped. */
+export function missingProgram(...programs: readonly string[]): string | undefined {
+  const missing = programs.filter((program) => findProgram(program) === undefined);
+  if (missing.length === 0 || process.env['CI'] === 'true') return undefined;
+  return `${missing.join(', ')} is not installed`;
+}

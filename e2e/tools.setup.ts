@@ -1,0 +1,22 @@
+import { aptInstall, aptIsUsable, findProgram } from '@muster/engines';
+
+/** Programs that nobody here wrote and that the end-to-end tests use, with the Debian package of each. */
+const TOOLS: readonly (readonly [program: string, debianPackage: string])[] = [
+  ['mosquitto_pub', 'mosquitto-clients'],
+  ['mosquitto_sub', 'mosquitto-clients'],
+  ['psql', 'postgresql-client'],
+  ['curl', 'curl'],
+  ['chromium', 'chromium'],
+];
+
+/** Installs what is missing; tests that need a program that cannot be had are skipped with that reason, in CI they fail. */
+export default async function setup(): Promise<void> {
+  const missing = new Set(TOOLS.filter(([program]) => findProgram(program) === undefined).map(([, name]) => name));
+  if (missing.size === 0) return;
+  if (!aptIsUsable()) {
+    process.stderr.write(`end-to-end tools are missing: install ${[...missing].join(', ')}\n`);
+    return;
+  }
+  process.stderr.write(`installing ${[...missing].join(', ')} for the end-to-end tests\n`);
+  await aptInstall([...missing], (line) => process.stderr.write(`  ${line}\n`));
+}

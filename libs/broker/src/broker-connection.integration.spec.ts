@@ -1,0 +1,176 @@
+import { randomUUID } from 'node:crypto';
+import { Socket } from 'node:net';
+import { afterEach, describe, expect, inject, it, vi } from 'vitest';
+import { BrokerConnection, type BrokerConnectionOptions, type ReceivedMessage } from './broker-connection.ts';
+import { readRetained } from './retained-sweep.ts';
+
+const { broker } = inject('engines');
+const open: BrokerConnection[] = [];
+
+function connectionTo(options: Partial<BrokerConnectionOptions> = {}): BrokerConnection {
+  const connection = new BrokerConnection({
+    broker,
+    clientId: `test-${randomUUID()}`,
+    sessionExpirySeconds: 0,
+    ...options,
+  });
+  open.push(connection);
+  return connection;
+}
+
+async function ready(options: Partial<BrokerConnectionOptions> = {}): Promise<BrokerConnection> {
+  const connection = connectionTo(options);
+  await connection.whenReady(5_000);
+  return connection;
+}
+
+function payloads(messages: readonly ReceivedMessage[]): readonly string[] {
+  return messages.map(({ payload }) => Buffer.from(payload).toString());
+}
+
+describe('a connection to a real broker', () => {
+  afterEach(async () => {
+    await Promise.all(open.splice(0).map((connection) => connection.close(0)));
+    vi.restoreAllMocks();
+  });
+
+  it('leaves what its handler did not settle with the broker, which delivers it again', async () => {
+    const topic = `test/${randomUUID()}`;
+    const clientId = `test-${randomUUID()}`;
+    const session = { clientId, sessionExpirySeconds: 60, subscriptions: [{ filter: topic, qos: 1 as const }] };
+    const first: ReceivedMessage[] = [];
+    const consumer = await ready({
+      ...session,
+      onMessage: (message, settle) => {
+        first.push(message);
+        if (Buffer.from(message.payload).toString() === 'good') settle('acknowledge');
+      },
+    });
+    const publisher = await ready();
+    await publisher.publish(topic, 'good');
+    await publisher.publish(topic, 'never settled');
+    await vi.waitFor(() => expect(payloads(first)).toEqual(['good', 'never settled']));
+    await consumer.close(0);
+
+    const second: ReceivedMessage[] = [];
+    await ready({ ...session, onMessage: (message, settle) => (second.push(message), settle('acknowledge')) });
+    await vi.waitFor(() => expect(payloads(second)).toEqual(['never settled']));
+    expect(second[0]?.duplicate).toBe(true);
+  });
+
+  it('waits at its end for the messages in hand', async () => {
+    const topic = `test/${randomUUID()}`;
+    const clientId = `test-${randomUUID()}`;
+    const session = { clientId, sessionExpirySeconds: 60, subscriptions: [{ filter: topic, qos: 1 as const }] };
+    let taken = 0;
+    const consumer = await ready({
+      ...session,
+      onMessage: (_, settle) => {
+        taken += 1;
+        setTimeout(() => settle('acknowledge'), 300);
+      },
+    });
+    await (await ready()).publish(topic, 'slow');
+    await vi.waitFor(() => expect(taken).toBe(1));
+    await consumer.close(5_000);
+    const again: ReceivedMessage[] = [];
+    const next = await ready({
+      ...session,
+      onMessage: (message, settle) => (again.push(message), settle('acknowledge')),
+    });
+    await next.roundTrip(5_000);
+    expect(again).toEqual([]);
+  });
+
+  it('keeps its own retained status: online, shutdown when it leaves in order', async () => {
+    const statusTopic = `muster/services/${randomUUID()}`;
+    const connection = await ready({ statusTopic });
+    expect(payloads(await readRetained(broker, [statusTopic]))).toEqual(['{"status":"online"}']);
+    await connection.close();
+    expect(payloads(await readRetained(broker, [statusTopic]))).toEqual(['{"status":"offline","reason":"shutdown"}']);
+  });
+
+  it('B5 switches off Nagle’s algorithm', async () => {
+    const setNoDelay = vi.spyOn(Socket.prototype, 'setNoDelay');
+    await ready();
+    expect(setNoDelay).toHaveBeenCalledWith(true);
+  });
+
+  it('shows retain flag, properties and duplicates to its handler', async () => {
+    const topic = `test/${randomUUID()}`;
+    const publisher = await ready();
+    await publisher.publish(topic, 'kept', { retain: true, properties: { userProperties: { origin: 'test' } } });
+    const seen: ReceivedMessage[] = [];
+    const onMessage: BrokerConnectionOptions['onMessage'] = (message, settle) => (
+      seen.push(message),
+      settle('acknowledge')
+    );
+    await ready({ subscriptions: [{ filter: topic, qos: 1 }], onMessage });
+    await vi.waitFor(() => expect(seen).toHaveLength(1));
+    expect(seen[0]).toMatchObject({
+      retain: true,
+      duplicate: false,
+      broker: 'mosquitto-0',
+      properties: { userProperties: { origin: 'test' } },
+    });
+    await publisher.publish(topic, '', { retain: true });
+  });
+
+  it('R4 with retain-as-published a live clear carries retain = 1', async () => {
+    const topic = `test/${randomUUID()}`;
+    const seen: ReceivedMessage[] = [];
+    await ready({
+      subscriptions: [{ filter: topic, qos: 1, retainAsPublished: true, retainHandling: 2 }],
+      onMessage: (message, settle) => (seen.push(message), settle('acknowledge')),
+    });
+    const publisher = await ready();
+    await publisher.publish(topic, 'set', { retain: true });
+    await publisher.publish(topic, '', { retain: true });
+    await vi.waitFor(() =>
+      expect(seen.map(({ retain, payload }) => [retain, payload.length])).toEqual([
+        [true, 3],
+        [true, 0],
+      ]),
+    );
+  });
+
+  it('R3 takes "no matching subscribers" for a clear that worked', async () => {
+    const topic = `test/${randomUUID()}`;
+    const publisher = await ready();
+    await publisher.publish(topic, 'set', { retain: true });
+    expect([0, 16]).toContain(await publisher.publish(topic, '', { retain: true }));
+    expect(await readRetained(broker, [topic])).toEqual([]);
+  });
+
+  it('R5 finds all of 5,000 retained messages, where a sweep at QoS 1 is cut short', async () => {
+    const prefix = `test/${randomUUID()}`;
+    const publisher = await ready();
+    const topics = Array.from({ length: 5_000 }, (_, index) => `${prefix}/${index}`);
+    await Promise.all(topics.map((topic) => publisher.publish(topic, 'x', { retain: true })));
+    expect(await readRetained(broker, [`${prefix}/#`])).toHaveLength(5_000);
+    await Promise.all(topics.map((topic) => publisher.publish(topic, '', { retain: true })));
+    expect(await readRetained(broker, [`${prefix}/#`])).toHaveLength(0);
+  });
+
+  it('comes back by itself after another client took its id over', async () => {
+    const clientId = `test-${randomUUID()}`;
+    const events: string[] = [];
+    const connection = await ready({ clientId, onEvent: ({ kind }) => events.push(kind) });
+    const other = await ready({ clientId });
+    await other.close(0);
+    await vi.waitFor(() => expect(events.filter((kind) => kind === 'connected')).toHaveLength(2), { timeout: 5_000 });
+    expect(connection.ready).toBe(true);
+  });
+
+  it('says who did not answer, where, and for how long, when the password is wrong', async () => {
+    const failures: string[] = [];
+    const connection = connectionTo({
+      broker: { ...broker, password: 'wrong' },
+      onEvent: (event) => event.kind === 'failed' && failures.push(event.error.message),
+    });
+    await expect(connection.whenReady(500)).rejects.toThrow(
+      /mosquitto-0 at mqtt:\/\/127\.0\.0\.1:\d+ did not answer within 500 ms/,
+    );
+    expect(failures.join()).toMatch(/Not authorized|Bad User Name or Password/i);
+  });
+});
