@@ -1,7 +1,17 @@
 // Sets up what is missing and runs a command in this process. One file without dependencies: it runs on a bare clone.
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { existsSync, linkSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  linkSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 
@@ -56,6 +66,30 @@ function isAlive(pid) {
   }
 }
 
+function lockHolder(lock) {
+  try {
+    return Number(readFileSync(lock, 'utf8'));
+  } catch (error) {
+    // Given back between two looks.
+    if (error.code === 'ENOENT') return undefined;
+    throw error;
+  }
+}
+
+/** Taken aside first: another waiter may have seen the same dead holder and have the lock by now. */
+function removeStaleLock(lock) {
+  const aside = `${lock}.stale.${process.pid}`;
+  try {
+    renameSync(lock, aside);
+  } catch (error) {
+    if (error.code === 'ENOENT') return;
+    throw error;
+  }
+  const holder = lockHolder(aside);
+  if (holder !== undefined && isAlive(holder) && !existsSync(lock)) linkSync(aside, lock);
+  rmSync(aside, { force: true });
+}
+
 /** Two starts at once would install and build over each other: the second waits for the first. */
 async function withLock(work) {
   const folder = path.join(root, '.muster');
@@ -73,8 +107,9 @@ async function withLock(work) {
       } catch (error) {
         if (error.code !== 'EEXIST') throw error;
       }
-      const holder = existsSync(lock) ? Number(readFileSync(lock, 'utf8')) : 0;
-      if (holder > 0 && !isAlive(holder)) rmSync(lock, { force: true });
+      const holder = lockHolder(lock);
+      if (holder === undefined) continue;
+      if (!isAlive(holder)) removeStaleLock(lock);
       else {
         if (!told) say(`waiting for the set-up that pid ${holder} does in this folder`);
         told = true;

@@ -26,7 +26,7 @@ describe('the boundaries between projects', { timeout: 60_000 }, () => {
     ['libs/contract', 'mqtt', 'and no package but zod'],
     ['apps/console', '@muster/database', 'the page uses pure libraries alone'],
     ['apps/ingestion', '@muster/engines', 'a service uses nothing made for development'],
-    ['apps/ingestion', '@muster/presence', 'no app imports another'],
+    ['apps/ingestion', '@muster/presence/src/fleet.ts', 'no app imports another'],
     ['libs/service', '@muster/engines', 'a library of services neither'],
   ])('%s must not import %s: %s', async (project, imported) => {
     expect(await verdict(project, imported)).toHaveLength(1);

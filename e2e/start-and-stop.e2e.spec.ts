@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -14,6 +14,21 @@ async function start(...args: readonly string[]): Promise<StartedSystem> {
   started.push(system);
   await system.whenReady();
   return system;
+}
+
+/** Processes that have a state folder in their command line, apart from starters. */
+function leftIn(dir: string): readonly string[] {
+  return readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name) && isRunning({ pid: Number(name), startTime: '' }))
+    .map((pid) => {
+      try {
+        return readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ');
+      } catch {
+        // It has ended between the two looks.
+        return '';
+      }
+    })
+    .filter((command) => command.includes(dir));
 }
 
 /** A start that is expected to fail. */
@@ -175,10 +190,57 @@ describe('npm start', () => {
   });
 
   it.each([
+    ['secrets.json', '{bad', /secrets\.json is damaged.*restore it, or move the whole folder away/],
+    ['secrets.json', '{}', /secrets\.json is damaged/],
+    ['processes.json', 'null', /processes\.json is damaged.*remove the file/],
+  ])('names %s when it is damaged (%s)', async (file, content, message) => {
+    const dir = stateFolder();
+    writeFileSync(path.join(dir, file), content);
+    const { code, stdout, stderr } = await failingStart('--dir', dir);
+    expect([code, stdout]).toEqual([1, '']);
+    expect(stderr.trim().split('\n').at(-1)).toMatch(message);
+    expect(existsSync(path.join(dir, 'lock'))).toBe(false);
+  });
+
+  it('says so when the state folder is a file', async () => {
+    const { code, stderr } = await failingStart('--dir', '/etc/hostname');
+    expect(code).toBe(1);
+    expect(stderr).toMatch(/\/etc\/hostname cannot be used as the state folder/);
+  });
+
+  it('is interrupted at any moment of its start, leaves nothing, and can be started again', async () => {
+    const dir = stateFolder();
+    for (const afterMs of [300, 700, 1_100, 1_800]) {
+      const system = new StartedSystem(['--devices', '0', '--dir', dir]);
+      started.push(system);
+      await delay(afterMs);
+      system.signal('SIGINT');
+      await system.ended;
+      expect(existsSync(path.join(dir, 'lock'))).toBe(false);
+      expect(leftIn(dir)).toEqual([]);
+    }
+    const system = await start('--devices', '0', '--dir', dir);
+    expect((await curl(system.address, '/readyz')).status).toBe(200);
+  });
+
+  it('stops in order when nobody reads its output any more', async () => {
+    const dir = stateFolder();
+    const system = await start('--devices', '0', '--dir', dir);
+    const { pids } = system.address;
+    system.closeOutput();
+    process.kill(pids['presence'] ?? 0, 'SIGKILL');
+    await system.ended;
+    expect(running(pids)).toEqual([]);
+    expect(existsSync(path.join(dir, 'lock'))).toBe(false);
+  });
+
+  it.each([
     [['--devices', 'many'], /--devices.*whole number/],
     [['--for', 'ever'], /expected a duration such as 60s/],
     [['--port', 'http=80'], /expected --port NAME=NUMBER/],
     [['--colour'], /unknown option '--colour'/],
+    [['--for', '600h'], /at most 24 days/],
+    [['--port', 'api=45001', '--port', 'broker=45001'], /gives 45001 to two names/],
   ])('refuses %j with exit code 2', async (args, message) => {
     const { code, stdout, stderr } = await failingStart(...args);
     expect([code, stdout]).toEqual([2, '']);

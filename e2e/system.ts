@@ -96,6 +96,11 @@ export class StartedSystem {
     this.#child.kill(signal);
   }
 
+  /** Leaves, as `| head -1` does. */
+  closeOutput(): void {
+    this.#child.stdout?.destroy();
+  }
+
   /** Ctrl-C, and how it ended. */
   async stop(): Promise<Finished> {
     this.#child.kill('SIGINT');

@@ -18,13 +18,18 @@ function write(text: string): void {
   process.stdout.write(`${text}\n`);
 }
 
+/** Text of a device for a terminal: control characters could move the cursor or do worse. */
+export function plain(text: string): string {
+  return text.replace(/[\u0000-\u001f\u007f-\u009f]/g, '\uFFFD');
+}
+
 function valueOf({ value, unit }: LastReading): string {
   return unit === null ? String(value) : `${value} ${unit}`;
 }
 
 /** Rows under headings, columns as wide as their widest cell. */
 export function table(headings: readonly string[], rows: readonly (readonly string[])[]): string {
-  const lines = [headings, ...rows];
+  const lines = [headings, ...rows.map((row) => row.map(plain))];
   const widths = headings.map((_, column) => Math.max(...lines.map((line) => (line[column] ?? '').length)));
   return lines
     .map((line) =>
@@ -81,14 +86,14 @@ export async function showDevice(target: ApiTarget, id: string, output: OutputOp
     return;
   }
   const { presence } = device;
-  write(`${device.id}  ${device.state}${device.name === null ? '' : `  ${device.name}`}`);
+  write(`${device.id}  ${device.state}${device.name === null ? '' : `  ${plain(device.name)}`}`);
   write(
     `presence   ${presence.state} (${presence.reason})${presence.since === null ? '' : ` since ${presence.since}`}`,
   );
   write(`           ${presence.explanation}`);
   if (presence.evidence !== null) {
     const { topic, payload, broker, rule } = presence.evidence;
-    write(`evidence   ${topic} on ${broker}: ${payload}`);
+    write(`evidence   ${plain(topic)} on ${broker}: ${plain(payload)}`);
     write(`           ${rule}`);
   }
   write(`last seen  ${device.lastSeenAt ?? 'never'}`);
@@ -125,8 +130,8 @@ export async function decommissionDevice(target: ApiTarget, id: string, output: 
       ),
     );
   } else write('no retained message was found');
-  for (const { broker, topic } of report.after) write(`still there: ${topic} on ${broker}`);
-  for (const { topic, owner } of report.kept) write(`kept: ${topic}, which ${owner} owns as well`);
+  for (const { broker, topic } of report.after) write(`still there: ${plain(topic)} on ${broker}`);
+  for (const { topic, owner } of report.kept) write(`kept: ${plain(topic)}, which ${owner} owns as well`);
   for (const line of report.notDone) write(`not done: ${line}`);
   return report.state === 'verified';
 }

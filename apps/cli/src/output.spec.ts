@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { table } from './device-commands.ts';
+import { plain, table } from './device-commands.ts';
 import { readingsTotal } from './up/screen.ts';
 
 describe('a table', () => {
@@ -13,6 +13,12 @@ describe('a table', () => {
         ],
       ),
     ).toBe('A          B\nlong cell  x\ny');
+  });
+});
+
+describe('text of a device', () => {
+  it('cannot steer a terminal', () => {
+    expect(plain('\u001b[2Jhot\r\n\u009b1m')).toBe('\uFFFD[2Jhot\uFFFD\uFFFD\uFFFD1m');
   });
 });
 

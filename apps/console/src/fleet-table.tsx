@@ -102,12 +102,14 @@ function DeviceRow({ device, now }: { readonly device: Device; readonly now: num
         {presence.explanation}
       </td>
       <td title={presence.since ?? ''}>{ageText(presence.since, now)}</td>
-      <td className="values">
-        {Object.entries(readings).map(([metric, reading]) => (
-          <span key={metric} title={reading.at}>
-            {metric} <b>{valueText(reading)}</b>
-          </span>
-        ))}
+      <td>
+        <div className="values">
+          {Object.entries(readings).map(([metric, reading]) => (
+            <span key={metric} title={reading.at}>
+              {metric} <b>{valueText(reading)}</b>
+            </span>
+          ))}
+        </div>
       </td>
       <td title={device.lastSeenAt ?? ''}>{ageText(device.lastSeenAt, now)}</td>
     </tr>

@@ -1,5 +1,5 @@
-import type { DeviceId, Reading } from '@muster/contract';
-import { discover, type PrismaClient } from '@muster/database';
+import { storableText, type DeviceId, type Reading } from '@muster/contract';
+import { discover, isDataError, type PrismaClient } from '@muster/database';
 
 /** Telemetry that could not be used. */
 export interface DeadLetter {
@@ -43,7 +43,10 @@ export class FleetStore {
   #activity = new Map<DeviceId, Activity>();
   #letters = new Map<string, LetterCount>();
 
-  constructor(private readonly database: PrismaClient) {}
+  constructor(
+    private readonly database: PrismaClient,
+    private readonly onUnstorable: (row: unknown, error: unknown) => void,
+  ) {}
 
   /** Marks a device to be entered into the registry. */
   heard(device: DeviceId): void {
@@ -73,10 +76,11 @@ export class FleetStore {
     const kept: Sample = {
       ...letter,
       device: crowded ? '' : letter.device,
-      topic: letter.topic.slice(0, MAX_TOPIC_LENGTH).replaceAll('\0', '\uFFFD'),
-      payload: letter.payload.slice(0, MAX_SAMPLE_BYTES),
+      topic: storableText(letter.topic, MAX_TOPIC_LENGTH),
+      // A copy: a view would keep the whole message in memory.
+      payload: new Uint8Array(letter.payload.subarray(0, MAX_SAMPLE_BYTES)),
       payloadSize: letter.payload.length,
-      detail: letter.detail.slice(0, 500).replaceAll('\0', '\uFFFD'),
+      detail: storableText(letter.detail, 500),
     };
     const key = `${kept.device} ${kept.reason}`;
     const before = this.#letters.get(key);
@@ -109,8 +113,10 @@ export class FleetStore {
   }
 
   /**
-   * Writes all that was gathered; what fails is kept for the next time. Answers the devices that turned out to be
-   * tombstoned.
+   * Writes all that was gathered. Each kind is written whether or not the others succeed: what PostgreSQL cannot take
+   * now is kept for the next time, what it will never take is given up row by row. Answers the devices that turned out to
+   * be tombstoned.
+   * @throws the first error that is not about the data
    */
   async flush(): Promise<ReadonlySet<string>> {
     const heard = this.#heard;
@@ -121,22 +127,46 @@ export class FleetStore {
     this.#readings = new Map();
     this.#activity = new Map();
     this.#letters = new Map();
-    const done = { heard: false, readings: false, activity: false, letters: false };
+    const tombstoned = new Set<string>();
+    const results = await Promise.allSettled([
+      this.#attempt([...heard], async (ids) => {
+        for (const id of (await discover(this.database, ids)).tombstoned) tombstoned.add(id);
+      }).catch((error: unknown) => {
+        for (const device of heard) this.#heard.add(device);
+        throw error;
+      }),
+      this.#attempt([...readings.values()], (rows) => this.#writeReadings(rows)).catch((error: unknown) => {
+        this.#readings = new Map([...readings, ...this.#readings]);
+        throw error;
+      }),
+      this.#attempt([...activity], (rows) => this.#writeActivity(rows)).catch((error: unknown) => {
+        for (const [device, before] of activity) this.#mergeActivity(device, before);
+        throw error;
+      }),
+      this.#attempt([...letters.values()], (rows) => this.#writeLetters(rows)).catch((error: unknown) => {
+        for (const [key, before] of letters) this.#mergeLetters(key, before);
+        throw error;
+      }),
+    ]);
+    const failed = results.find((result) => result.status === 'rejected');
+    if (failed !== undefined) throw failed.reason;
+    return tombstoned;
+  }
+
+  /** Writes rows at once, and one by one where some of them can never be written. */
+  async #attempt<Row>(rows: readonly Row[], write: (rows: readonly Row[]) => Promise<unknown>): Promise<void> {
+    if (rows.length === 0) return;
     try {
-      const { tombstoned } = await discover(this.database, [...heard]);
-      done.heard = true;
-      await this.#writeReadings([...readings.values()]);
-      done.readings = true;
-      await this.#writeActivity([...activity]);
-      done.activity = true;
-      await this.#writeLetters([...letters.values()]);
-      done.letters = true;
-      return tombstoned;
-    } finally {
-      if (!done.heard) for (const device of heard) this.#heard.add(device);
-      if (!done.readings) this.#readings = new Map([...readings, ...this.#readings]);
-      if (!done.activity) for (const [device, before] of activity) this.#mergeActivity(device, before);
-      if (!done.letters) for (const [key, before] of letters) this.#mergeLetters(key, before);
+      await write(rows);
+    } catch (error) {
+      if (!isDataError(error)) throw error;
+      if (rows.length === 1) {
+        this.onUnstorable(rows[0], error);
+        return;
+      }
+      const middle = Math.ceil(rows.length / 2);
+      await this.#attempt(rows.slice(0, middle), write);
+      await this.#attempt(rows.slice(middle), write);
     }
   }
 
@@ -155,7 +185,6 @@ export class FleetStore {
   }
 
   async #writeReadings(rows: readonly { device: DeviceId; reading: Reading; epochMs: number }[]): Promise<void> {
-    if (rows.length === 0) return;
     const json = JSON.stringify(
       rows.map(({ device, reading: { metric, value, unit }, epochMs }) => ({
         device,
@@ -178,7 +207,6 @@ export class FleetStore {
   }
 
   async #writeActivity(rows: readonly (readonly [DeviceId, Activity])[]): Promise<void> {
-    if (rows.length === 0) return;
     const json = JSON.stringify(
       rows.map(([device, { lastSeenMs, messages, broker }]) => ({
         device,
@@ -197,7 +225,6 @@ export class FleetStore {
   }
 
   async #writeLetters(rows: readonly LetterCount[]): Promise<void> {
-    if (rows.length === 0) return;
     const json = JSON.stringify(
       rows.map(({ letter, count, firstAtMs }) => ({
         device: letter.device,

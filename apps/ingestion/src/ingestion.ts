@@ -11,6 +11,7 @@ import { BrokerConnection, type BrokerTarget, type ReceivedMessage, type Settlem
 import type { TombstoneSet } from '@muster/database';
 import { logConnectionEvent, type Logger } from '@muster/service';
 import { BatchWriter, telemetryLine, type Influx } from '@muster/telemetry';
+import pRetry from 'p-retry';
 import { admittedReadings, Fleet, type KnownDevice } from './fleet.ts';
 import type { FleetStore } from './fleet-store.ts';
 import type { IngestionMetrics } from './metrics.ts';
@@ -24,6 +25,7 @@ const WRITES_UNDER_WAY = 2;
 const STORE_INTERVAL_MS = 200;
 const DRAIN_MS = 8_000;
 
+type LetterSource = Pick<ReceivedMessage, 'topic' | 'payload' | 'receivedAtMs'>;
 type Settle = (settlement: Settlement) => void;
 
 /** Telemetry from every broker into InfluxDB; a QoS 1 message is acknowledged when InfluxDB has its readings. */
@@ -33,6 +35,7 @@ export class Ingestion {
   #connections: readonly BrokerConnection[] = [];
   #storeTimer: NodeJS.Timeout | undefined;
   #storing: Promise<void> = Promise.resolve();
+  readonly #abort = new AbortController();
   #closing = false;
 
   constructor(
@@ -111,6 +114,7 @@ export class Ingestion {
       this.#writer.close(DRAIN_MS),
       ...this.#connections.map((connection) => connection.close(DRAIN_MS)),
     ]);
+    this.#abort.abort();
     if (left > 0)
       this.logger.warn({ lines: left }, 'not written before the end; the broker delivers their messages again');
     await this.#storing;
@@ -149,7 +153,10 @@ export class Ingestion {
       this.#reject(id, error.code, error.message, message, settle);
       return;
     }
-    for (const { field, reason } of telemetry.rejected) this.#letter(id, reason, `field ${field}`, message);
+    for (const reason of new Set(telemetry.rejected.map((rejected) => rejected.reason))) {
+      const fields = telemetry.rejected.filter((rejected) => rejected.reason === reason).map(({ field }) => field);
+      this.#letter(id, reason, `fields ${fields.slice(0, 20).join(', ')}`, message);
+    }
     const found = this.#fleet.device(id, message.receivedAtMs);
     if (found === undefined) {
       this.#reject(id, 'too-many-new-devices', 'more new devices this minute than are taken in', message, settle);
@@ -162,26 +169,35 @@ export class Ingestion {
       settle('acknowledge');
       return;
     }
-    if (
-      telemetry.time.kind === 'uptime' &&
-      telemetry.session !== undefined &&
-      found.device.boot?.session !== telemetry.session
-    ) {
-      void this.#fixBootTime(found.device, telemetry.session, message.receivedAtMs - telemetry.time.uptimeMs).then(
-        () => this.#write(found.device, telemetry, admitted, message, settle),
-        (error: unknown) => {
-          this.logger.warn({ err: error, device: id }, 'boot time not fixed; the message stays with the broker');
-          settle('leave');
-        },
-      );
+    const { time, session } = telemetry;
+    if (time.kind !== 'uptime' || session === undefined) {
+      this.#write(found.device, telemetry, admitted, message, undefined, settle);
       return;
     }
-    this.#write(found.device, telemetry, admitted, message, settle);
+    const { boot } = found.device;
+    if (boot?.session === session) {
+      this.#write(found.device, telemetry, admitted, message, boot.bootedAtMs, settle);
+      return;
+    }
+    this.#bootTime(found.device, session, message.receivedAtMs - time.uptimeMs).then(
+      (bootedAtMs) => this.#write(found.device, telemetry, admitted, message, bootedAtMs, settle),
+      () => settle('leave'),
+    );
   }
 
-  async #fixBootTime(device: KnownDevice, session: number, claimedMs: number): Promise<void> {
-    const bootedAtMs = await this.store.bootTime(device.id, session, claimedMs);
-    device.boot = { session, bootedAtMs };
+  /** The boot time of a session, waited for as long as PostgreSQL is away; rejects only at the end. */
+  async #bootTime(device: KnownDevice, session: number, claimedMs: number): Promise<number> {
+    const bootedAtMs = await pRetry(() => this.store.bootTime(device.id, session, claimedMs), {
+      retries: Number.POSITIVE_INFINITY,
+      minTimeout: 100,
+      maxTimeout: 5_000,
+      randomize: true,
+      signal: this.#abort.signal,
+      onFailedAttempt: ({ error }) =>
+        this.logger.warn({ reason: error.message, device: device.id }, 'boot time not fixed yet; it is tried again'),
+    });
+    if ((device.boot?.session ?? -1) < session) device.boot = { session, bootedAtMs };
+    return bootedAtMs;
   }
 
   #write(
@@ -189,14 +205,15 @@ export class Ingestion {
     telemetry: Telemetry,
     readings: readonly Reading[],
     message: ReceivedMessage,
+    bootedAtMs: number | undefined,
     settle: Settle,
   ): void {
     const time = readingTime(telemetry.time, {
       receivedAtMs: message.receivedAtMs,
-      bootedAtMs: device.boot?.session === telemetry.session ? device.boot?.bootedAtMs : undefined,
+      bootedAtMs,
       lastReceiptMs: device.lastReceiptMs,
     });
-    if (time.clockRefused) this.#letter(device.id, 'bad-time', 'the clock is off by more than a day', message);
+    if (time.clockRefused) this.#letter(device.id, 'bad-time', 'the time is off by more than a day', message);
     if (time.source === 'receipt') {
       device.lastReceiptMs = time.epochMs;
       if (message.duplicate) this.metrics.unstampedDuplicates.inc();
@@ -206,21 +223,25 @@ export class Ingestion {
       settle('acknowledge');
       return;
     }
+    // Not the message itself: while InfluxDB is away its payload would stay in memory as well.
+    const { topic, broker, receivedAtMs, connection } = message;
+    const isRedeliverable = message.qos > 0;
     this.#writer.add({
       line,
+      isObsolete: () => isRedeliverable && connection.isLost,
       done: (refusal) => {
         if (refusal === undefined) {
           this.metrics.readings.inc(readings.length);
-          this.store.stored(device.id, readings, time.epochMs, message.receivedAtMs, message.broker);
+          this.store.stored(device.id, readings, time.epochMs, receivedAtMs, broker);
         } else {
-          this.#letter(device.id, 'refused-by-influxdb', refusal, message);
+          this.#letter(device.id, 'refused-by-influxdb', refusal, { topic, receivedAtMs, payload: Buffer.from(line) });
         }
         settle('acknowledge');
       },
     });
   }
 
-  #letter(device: DeviceId | '', reason: string, detail: string, message: ReceivedMessage): void {
+  #letter(device: DeviceId | '', reason: string, detail: string, message: LetterSource): void {
     this.metrics.deadLetters.inc({ reason });
     this.store.deadLetter({
       device,

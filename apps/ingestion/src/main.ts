@@ -32,7 +32,7 @@ await runService('ingestion', configurationSchema, ({ configuration, logger, met
   );
   const ingestion = new Ingestion(
     loadTopicMap(configuration.MUSTER_TOPIC_MAP),
-    new FleetStore(database),
+    new FleetStore(database, (row, error) => logger.error({ err: error, row }, 'PostgreSQL will never take this row')),
     tombstones,
     new IngestionMetrics(metrics),
     logger,

@@ -33,6 +33,14 @@ describe('the time of a reading', () => {
     );
   });
 
+  it('is the receipt where boot time and uptime lead to the future', () => {
+    const booted = { ...context, bootedAtMs: context.receivedAtMs };
+    expect(readingTime({ kind: 'uptime', uptimeMs: MAX_CLOCK_AHEAD_MS + 1 }, booted)).toMatchObject({
+      source: 'receipt',
+      clockRefused: true,
+    });
+  });
+
   it('is at least 1 ms after the one before at receipt, so a burst does not overwrite itself', () => {
     fc.assert(
       fc.property(fc.array(fc.nat({ max: 3 }), { minLength: 1, maxLength: 100 }), (steps) => {

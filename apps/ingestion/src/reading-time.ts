@@ -32,15 +32,17 @@ export function readingTime(claimed: ClaimedTime, context: TimeContext): Reading
     source: 'receipt',
     clockRefused,
   });
+  const believed = (epochMs: number, source: 'device' | 'boot'): ReadingTime =>
+    epochMs >= EARLIEST_EPOCH_MS && epochMs <= context.receivedAtMs + MAX_CLOCK_AHEAD_MS
+      ? { epochMs, source, clockRefused: false }
+      : receipt(true);
   switch (claimed.kind) {
-    case 'clock': {
-      const believable =
-        claimed.epochMs >= EARLIEST_EPOCH_MS && claimed.epochMs <= context.receivedAtMs + MAX_CLOCK_AHEAD_MS;
-      return believable ? { epochMs: claimed.epochMs, source: 'device', clockRefused: false } : receipt(true);
-    }
+    case 'clock':
+      return believed(claimed.epochMs, 'device');
     case 'uptime':
-      if (context.bootedAtMs === undefined) return receipt(false);
-      return { epochMs: context.bootedAtMs + claimed.uptimeMs, source: 'boot', clockRefused: false };
+      return context.bootedAtMs === undefined
+        ? receipt(false)
+        : believed(context.bootedAtMs + claimed.uptimeMs, 'boot');
     case 'none':
       return receipt(false);
   }

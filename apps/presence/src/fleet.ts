@@ -60,12 +60,22 @@ export class Fleet {
       this.#ignored.inc({ rule: 'tombstoned' });
       return;
     }
-    const decision = decide(this.#records.get(device), input);
+    const before = this.#records.get(device);
+    const decision = decide(before, input);
     switch (decision.kind) {
       case 'changed':
         this.#records.set(device, decision.record);
+        try {
+          await this.store.write({ device, from: decision.from, record: decision.record });
+        } catch (error) {
+          // What is not on record has not happened, unless something newer has.
+          if (this.#records.get(device) === decision.record) {
+            if (before === undefined) this.#records.delete(device);
+            else this.#records.set(device, before);
+          }
+          throw error;
+        }
         this.#transitions.inc({ to: decision.record.state, reason: decision.record.reason });
-        await this.store.write({ device, from: decision.from, record: decision.record });
         return;
       case 'ignored':
         this.#ignored.inc({ rule: decision.rule });

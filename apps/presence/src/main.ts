@@ -1,5 +1,5 @@
 import { DeviceTransport } from '@muster/broker';
-import { openDatabase, schemaIsCurrent, TombstoneSet, waitForSchema } from '@muster/database';
+import { isDataError, openDatabase, schemaIsCurrent, TombstoneSet, waitForSchema } from '@muster/database';
 import {
   brokerTargets,
   brokerVariables,
@@ -35,13 +35,13 @@ await runService('presence', configurationSchema, ({ configuration, logger, metr
     topicMap: loadTopicMap(configuration.MUSTER_TOPIC_MAP),
     sessionExpirySeconds: SESSION_EXPIRY_SECONDS,
     connectTimeoutMs: CONNECT_TIMEOUT_MS,
+    isHopeless: isDataError,
     onEvent: logConnectionEvent(logger),
     onUnknown: (message, device) => {
       fleet.refused('invalid-device-id');
       logger.warn({ topic: message.topic.slice(0, 200), device: device.slice(0, 100) }, 'a status of no device');
     },
-    onFailure: (message, error) =>
-      logger.error({ err: error, topic: message.topic }, 'a status could not be handled; it is tried again'),
+    onFailure: (message, error) => logger.error({ err: error, topic: message.topic }, 'a status could not be handled'),
   });
   return {
     controllers: [StatusController],

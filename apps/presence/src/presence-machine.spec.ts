@@ -90,6 +90,12 @@ describe('presence', () => {
     });
   });
 
+  it('never cuts a character of the evidence in two', () => {
+    const decision = decide(undefined, input(birth(), { payload: `${'x'.repeat(199)}\u{1f525}` }));
+    if (decision.kind !== 'changed') throw new Error('a first birth changes something');
+    expect(decision.record.evidence.payload.isWellFormed()).toBe(true);
+  });
+
   const session = fc.option(fc.nat({ max: 12 }), { nil: undefined });
   const message = fc.oneof(
     session.map(birth),

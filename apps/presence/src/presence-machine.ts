@@ -1,4 +1,10 @@
-import type { Evidence, PresenceReason, PresenceState, StatusMessage } from '@muster/contract';
+import {
+  storableText,
+  type Evidence,
+  type PresenceReason,
+  type PresenceState,
+  type StatusMessage,
+} from '@muster/contract';
 
 /** The presence of one device; times are milliseconds since 1970. */
 export interface PresenceRecord {
@@ -113,5 +119,5 @@ function changed(
 
 /** At most 200 characters without control characters, which neither a page nor a jsonb column can take. */
 function printable(payload: string): string {
-  return payload.slice(0, 200).replace(/[\u0000-\u001f\u007f]/g, '\uFFFD');
+  return storableText(payload, 200).replace(/[\u0001-\u001f\u007f]/g, '\uFFFD');
 }

@@ -1,5 +1,5 @@
 import type { DeviceId, Evidence, PresenceReason, PresenceState } from '@muster/contract';
-import { discover, type PrismaClient } from '@muster/database';
+import { discover, isDataError, type PrismaClient } from '@muster/database';
 import pRetry from 'p-retry';
 import type { PresenceRecord } from './presence-machine.ts';
 
@@ -51,7 +51,7 @@ export class PresenceStore {
 
   /**
    * Writes a change together with those that come at the same time; resolves when it is committed, however long
-   * PostgreSQL is away. Rejects only when the store is closed first.
+   * PostgreSQL is away. Rejects when the store is closed first, or when PostgreSQL will never take it.
    */
   async write(change: PresenceChange): Promise<void> {
     return new Promise((resolve, reject) => {
@@ -69,23 +69,32 @@ export class PresenceStore {
   }
 
   async #work(): Promise<void> {
-    while (this.#pending.length > 0) {
-      const batch = this.#pending.splice(0, MAX_BATCH);
-      try {
-        await pRetry(() => this.#commit(batch.map(({ change }) => change)), {
-          retries: Number.POSITIVE_INFINITY,
-          minTimeout: 100,
-          maxTimeout: 2_000,
-          randomize: true,
-          signal: this.#abort.signal,
-          onFailedAttempt: ({ error }) => this.onFailure(error),
-        });
-        for (const { resolve } of batch) resolve();
-      } catch (error) {
-        for (const { reject } of batch) reject(error);
-      }
-    }
+    while (this.#pending.length > 0) await this.#write(this.#pending.splice(0, MAX_BATCH));
     this.#working = false;
+  }
+
+  /** Writes a batch, in halves where PostgreSQL will never take some of it: one bad change must not hold up the others. */
+  async #write(batch: readonly Pending[]): Promise<void> {
+    try {
+      await pRetry(() => this.#commit(batch.map(({ change }) => change)), {
+        retries: Number.POSITIVE_INFINITY,
+        minTimeout: 100,
+        maxTimeout: 2_000,
+        randomize: true,
+        signal: this.#abort.signal,
+        shouldRetry: ({ error }) => !isDataError(error),
+        onFailedAttempt: ({ error }) => this.onFailure(error),
+      });
+      for (const { resolve } of batch) resolve();
+    } catch (error) {
+      if (batch.length === 1 || !isDataError(error)) {
+        for (const { reject } of batch) reject(error);
+        return;
+      }
+      const middle = Math.ceil(batch.length / 2);
+      await this.#write(batch.slice(0, middle));
+      await this.#write(batch.slice(middle));
+    }
   }
 
   async #commit(changes: readonly PresenceChange[]): Promise<void> {

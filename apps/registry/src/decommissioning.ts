@@ -8,13 +8,7 @@ import {
 import { BrokerConnection, readRetained, type BrokerTarget } from '@muster/broker';
 import { TOMBSTONE_CHANNEL, type Prisma, type PrismaClient } from '@muster/database';
 import { ProblemError, type Logger } from '@muster/service';
-import {
-  clearable,
-  decommissionReport,
-  retainedMessage,
-  type BrokerProof,
-  type SharedTopic,
-} from './retained-proof.ts';
+import { decommissionReport, retainedMessage, split, type BrokerProof, type SharedTopic } from './retained-proof.ts';
 
 const BROKER_TIMEOUT_MS = 5_000;
 
@@ -64,10 +58,10 @@ export class Decommissioning {
     await this.#entomb(id);
 
     const owned = ownableTopics(id, (device.info as DeviceInfo | null)?.topics ?? [], this.topicMap);
-    const shared = await this.#sharedTopics(id);
+    const others = [...(await this.#othersClaims(id)), ...(await this.#othersByName(id, owned))];
     const filters = [...new Set([...this.topicMap.deviceFilters(id), ...owned])];
-    const proofs = await Promise.all(this.brokers.map((broker) => this.#clear(broker, filters, shared)));
-    const report = decommissionReport({ device: id, requestedAt, now: new Date(), filters, proofs, shared });
+    const proofs = await Promise.all(this.brokers.map((broker) => this.#clear(broker, filters, others)));
+    const report = decommissionReport({ device: id, requestedAt, now: new Date(), filters, proofs });
 
     const first = earlier?.report as DecommissionReport | undefined;
     if (first?.state === 'verified' && report.state === 'verified' && report.before.length === 0) return first;
@@ -92,21 +86,35 @@ export class Decommissioning {
     ]);
   }
 
-  /** Topics that other devices in service own as well: they are cleared with the last of them. */
-  async #sharedTopics(id: DeviceId): Promise<readonly SharedTopic[]> {
-    return this.database.$queryRaw<SharedTopic[]>`
-      SELECT topic, min(device.id) AS owner
-      FROM device, jsonb_array_elements_text(device.info -> 'topics') AS topic
-      WHERE device.id <> ${id} AND device.state IN ('discovered', 'registered')
-        AND topic IN (SELECT jsonb_array_elements_text(info -> 'topics') FROM device WHERE id = ${id})
-      GROUP BY topic`;
+  /** Topics that other devices in service say they own: where this one owns them too, they are cleared with the last. */
+  async #othersClaims(id: DeviceId): Promise<readonly SharedTopic[]> {
+    const claims = await this.database.$queryRaw<{ owner: DeviceId; topics: string[] }[]>`
+      SELECT id AS owner, array(SELECT jsonb_array_elements_text(info -> 'topics')) AS topics FROM device
+      WHERE id <> ${id} AND state IN ('discovered', 'registered') AND jsonb_typeof(info -> 'topics') = 'array'`;
+    return claims.flatMap(({ owner, topics }) =>
+      ownableTopics(owner, topics, this.topicMap).map((topic) => ({ topic, owner })),
+    );
   }
 
-  async #clear(broker: BrokerTarget, filters: readonly string[], shared: readonly SharedTopic[]): Promise<BrokerProof> {
+  /** Of the topics that this device says it owns, those that are another device's by its name. */
+  async #othersByName(id: DeviceId, owned: readonly string[]): Promise<readonly SharedTopic[]> {
+    const named = owned.flatMap((topic) => {
+      const device = this.topicMap.match(topic)?.device;
+      return device?.valid === true && device.id !== id ? [{ topic, owner: device.id }] : [];
+    });
+    const inService = await this.database.device.findMany({
+      where: { id: { in: named.map(({ owner }) => owner) }, state: { in: ['discovered', 'registered'] } },
+      select: { id: true },
+    });
+    return named.filter(({ owner }) => inService.some((device) => device.id === owner));
+  }
+
+  async #clear(broker: BrokerTarget, filters: readonly string[], others: readonly SharedTopic[]): Promise<BrokerProof> {
     const before: BrokerProof['before'][number][] = [];
     const cleared: BrokerProof['cleared'][number][] = [];
     try {
-      const found = clearable(await readRetained(broker, filters, BROKER_TIMEOUT_MS), shared).map(retainedMessage);
+      const { own, kept } = split(await readRetained(broker, filters, BROKER_TIMEOUT_MS), others);
+      const found = own.map(retainedMessage);
       before.push(...found);
       if (found.length > 0) {
         const connection = new BrokerConnection({
@@ -124,12 +132,12 @@ export class Decommissioning {
           await connection.close(0);
         }
       }
-      const after = clearable(await readRetained(broker, filters, BROKER_TIMEOUT_MS), shared).map(retainedMessage);
-      return { broker: broker.name, before, cleared, after, fault: undefined };
+      const after = split(await readRetained(broker, filters, BROKER_TIMEOUT_MS), others).own.map(retainedMessage);
+      return { broker: broker.name, before, cleared, after, kept, fault: undefined };
     } catch (error) {
       const fault = `not verified: ${error instanceof Error ? error.message : String(error)}; call again to go on`;
       this.logger.warn({ err: error, broker: broker.name }, 'decommissioning could not finish on a broker');
-      return { broker: broker.name, before, cleared, after: [], fault };
+      return { broker: broker.name, before, cleared, after: [], kept: [], fault };
     }
   }
 

@@ -11,6 +11,7 @@ const row: DeviceRow = {
   discovered_at: new Date(0),
   updated_at: new Date(0),
   last_telemetry_at: null,
+  last_status_at: null,
   presence: null,
   readings: {},
 };
@@ -44,18 +45,10 @@ describe('a device of the API', () => {
     });
   });
 
-  it('was last seen with its telemetry or its birth; a will is not seeing it', () => {
-    const presence = {
-      state: 'online',
-      reason: 'birth',
-      since_ms: 5_000,
-      session: null,
-      wake_ms: null,
-      evidence,
-    } as const;
-    expect(deviceOf({ ...row, presence, last_telemetry_at: new Date(2_000) }).lastSeenAt).toBe(
-      '1970-01-01T00:00:05.000Z',
-    );
-    expect(deviceOf({ ...row, presence: { ...presence, state: 'lost', reason: 'will' } }).lastSeenAt).toBeNull();
+  it('was last seen with its telemetry or its own last word, whichever is newer', () => {
+    const heard = { ...row, last_telemetry_at: new Date(2_000), last_status_at: new Date(5_000) };
+    expect(deviceOf(heard).lastSeenAt).toBe('1970-01-01T00:00:05.000Z');
+    expect(deviceOf({ ...heard, last_status_at: null }).lastSeenAt).toBe('1970-01-01T00:00:02.000Z');
+    expect(deviceOf(row).lastSeenAt).toBeNull();
   });
 });

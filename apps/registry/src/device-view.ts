@@ -19,6 +19,8 @@ export interface DeviceRow {
   readonly discovered_at: Date;
   readonly updated_at: Date;
   readonly last_telemetry_at: Date | null;
+  /** The last live word on its status topics; a will is the broker's word. */
+  readonly last_status_at: Date | null;
   readonly presence: {
     readonly state: PresenceState;
     readonly reason: PresenceReason;
@@ -66,11 +68,7 @@ function presenceOf(row: DeviceRow['presence']): Presence {
 
 /** The device as the API shows it. */
 export function deviceOf(row: DeviceRow): Device {
-  const presence = presenceOf(row.presence);
-  const heardMs = Math.max(
-    row.last_telemetry_at?.getTime() ?? 0,
-    row.presence?.reason === 'birth' ? row.presence.since_ms : 0,
-  );
+  const heardMs = Math.max(row.last_telemetry_at?.getTime() ?? 0, row.last_status_at?.getTime() ?? 0);
   return {
     id: row.id,
     state: row.state,
@@ -79,7 +77,7 @@ export function deviceOf(row: DeviceRow): Device {
     discoveredAt: row.discovered_at.toISOString(),
     updatedAt: row.updated_at.toISOString(),
     lastSeenAt: heardMs === 0 ? null : new Date(heardMs).toISOString(),
-    presence,
+    presence: presenceOf(row.presence),
     readings: Object.fromEntries(
       Object.entries(row.readings).map(([metric, { value, unit, at_ms }]) => [
         metric,

@@ -8,7 +8,7 @@ import type {
   FleetSummary,
   PresenceState,
 } from '@muster/contract';
-import { presenceStateSchema } from '@muster/contract';
+import { isDeviceId, presenceStateSchema } from '@muster/contract';
 import { discover, Prisma, type PrismaClient } from '@muster/database';
 import { ProblemError } from '@muster/service';
 import { deviceOf, type DeviceRow } from './device-view.ts';
@@ -17,6 +17,8 @@ import { deviceOf, type DeviceRow } from './device-view.ts';
 const DEVICE_VIEW = Prisma.sql`
   SELECT device.id, device.state, device.name, device.description, device.info, device.discovered_at, device.updated_at,
          device_activity.last_seen_at AS last_telemetry_at,
+         (SELECT max(at) FROM presence_transition
+          WHERE presence_transition.device = device.id AND reason <> 'will' AND evidence -> 'retained' = 'false') AS last_status_at,
          CASE WHEN presence.device IS NULL THEN NULL ELSE jsonb_build_object(
            'state', presence.state, 'reason', presence.reason,
            'since_ms', extract(epoch FROM presence.since) * 1000, 'session', presence.session,
@@ -33,13 +35,19 @@ function cursorOf(id: string): string {
   return Buffer.from(id).toString('base64url');
 }
 
+function idOf(cursor: string): string {
+  const id = Buffer.from(cursor, 'base64url').toString('utf8');
+  if (isDeviceId(id)) return id;
+  throw new ProblemError(422, 'cursor: expected `next` of an earlier page');
+}
+
 /** The devices of the registry. */
 export class Devices {
   constructor(private readonly database: PrismaClient) {}
 
   /** One page, in the order of ids; decommissioned and archived devices only where they are asked for. */
   async page(query: DeviceQuery): Promise<DevicePage> {
-    const after = query.cursor === undefined ? '' : Buffer.from(query.cursor, 'base64url').toString('utf8');
+    const after = query.cursor === undefined ? '' : idOf(query.cursor);
     const conditions = [
       Prisma.sql`device.id COLLATE "C" > ${after}`,
       query.state === undefined
@@ -69,18 +77,18 @@ export class Devices {
    * @throws ProblemError 404; 409 for a device that is gone
    */
   async patch(id: DeviceId, patch: DevicePatch): Promise<Device> {
-    const device = await this.find(id);
-    if (device.state !== 'discovered' && device.state !== 'registered') {
-      throw new ProblemError(409, `${id} is ${device.state} and can no longer be changed`);
-    }
-    await this.database.device.update({
-      where: { id },
+    const { count } = await this.database.device.updateMany({
+      where: { id, state: { in: ['discovered', 'registered'] } },
       data: {
         ...(patch.name === undefined ? {} : { name: patch.name }),
         ...(patch.description === undefined ? {} : { description: patch.description }),
         state: 'registered',
       },
     });
+    if (count === 0) {
+      const { state } = await this.find(id);
+      throw new ProblemError(409, `${id} is ${state} and can no longer be changed`);
+    }
     return this.find(id);
   }
 
@@ -88,7 +96,7 @@ export class Devices {
   async takeInfo(id: DeviceId, info: DeviceInfo): Promise<void> {
     const { tombstoned } = await discover(this.database, [id]);
     if (tombstoned.has(id)) return;
-    await this.database.device.update({ where: { id }, data: { info } });
+    await this.database.device.updateMany({ where: { id }, data: { info } });
   }
 
   /** Counts over all devices that are not decommissioned. */

@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import path from 'node:path';
 import { DeviceTransport } from '@muster/broker';
-import { openDatabase, schemaIsCurrent, waitForSchema } from '@muster/database';
+import { isDataError, openDatabase, schemaIsCurrent, waitForSchema } from '@muster/database';
 import {
   brokerTargets,
   brokerVariables,
@@ -42,10 +42,10 @@ if (process.argv.includes('--print-openapi')) {
       topicMap,
       sessionExpirySeconds: SESSION_EXPIRY_SECONDS,
       connectTimeoutMs: CONNECT_TIMEOUT_MS,
+      isHopeless: isDataError,
       onEvent: logConnectionEvent(logger),
       onUnknown: (message) => logger.warn({ topic: message.topic.slice(0, 200) }, 'an info of no device'),
-      onFailure: (message, error) =>
-        logger.error({ err: error, topic: message.topic }, 'an info could not be handled; it is tried again'),
+      onFailure: (message, error) => logger.error({ err: error, topic: message.topic }, 'an info could not be handled'),
     });
     return {
       controllers: [DevicesController, InfoController],

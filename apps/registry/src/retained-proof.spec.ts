@@ -1,6 +1,6 @@
 import { deviceId } from '@muster/contract';
 import { describe, expect, it } from 'vitest';
-import { clearable, decommissionReport, retainedMessage, type BrokerProof } from './retained-proof.ts';
+import { decommissionReport, retainedMessage, split, type BrokerProof } from './retained-proof.ts';
 
 const found = retainedMessage({
   broker: 'mosquitto-0',
@@ -10,6 +10,7 @@ const found = retainedMessage({
   retain: true,
   duplicate: false,
   receivedAtMs: 0,
+  connection: { isLost: false },
   properties: {},
 });
 const clean: BrokerProof = {
@@ -17,6 +18,7 @@ const clean: BrokerProof = {
   before: [found],
   cleared: [{ ...found, clearedAt: '2026-01-01T00:00:00.000Z', reasonCode: 16 }],
   after: [],
+  kept: [],
   fault: undefined,
 };
 const report = (proofs: readonly BrokerProof[]): ReturnType<typeof decommissionReport> =>
@@ -26,7 +28,6 @@ const report = (proofs: readonly BrokerProof[]): ReturnType<typeof decommissionR
     now: new Date(1),
     filters: ['devices/a/#'],
     proofs,
-    shared: [],
   });
 
 describe('a decommission report', () => {
@@ -55,7 +56,8 @@ describe('a decommission report', () => {
   });
 
   it('leaves a topic that another device owns as well', () => {
-    expect(clearable([found], [{ topic: 'devices/a/status', owner: 'b' }])).toEqual([]);
-    expect(clearable([found], [])).toEqual([found]);
+    const other = { topic: 'devices/a/status', owner: 'b' };
+    expect(split([found], [other, { topic: 'elsewhere', owner: 'c' }])).toEqual({ own: [], kept: [other] });
+    expect(split([found], [])).toEqual({ own: [found], kept: [] });
   });
 });

@@ -8,6 +8,7 @@ export interface BrokerProof {
   readonly before: readonly RetainedMessage[];
   readonly cleared: readonly ClearedMessage[];
   readonly after: readonly RetainedMessage[];
+  readonly kept: readonly SharedTopic[];
   /** Why it is not known whether the broker is clean; undefined when the verification ran. */
   readonly fault: string | undefined;
 }
@@ -28,13 +29,16 @@ export function retainedMessage(message: ReceivedMessage): RetainedMessage {
   };
 }
 
-/** Messages that are the device's alone, and so are to be cleared. */
-export function clearable<Message extends { readonly topic: string }>(
+/** Retained messages that are the device's alone, and so are to be cleared; and those that others own as well. */
+export function split<Message extends { readonly topic: string }>(
   messages: readonly Message[],
-  shared: readonly SharedTopic[],
-): readonly Message[] {
-  const keep = new Set(shared.map(({ topic }) => topic));
-  return messages.filter(({ topic }) => !keep.has(topic));
+  others: readonly SharedTopic[],
+): { readonly own: readonly Message[]; readonly kept: readonly SharedTopic[] } {
+  const owners = new Map(others.map((shared) => [shared.topic, shared]));
+  return {
+    own: messages.filter(({ topic }) => !owners.has(topic)),
+    kept: messages.flatMap(({ topic }) => owners.get(topic) ?? []),
+  };
 }
 
 /** The report: verified only when every broker was asked again and holds nothing of the device. */
@@ -44,7 +48,6 @@ export function decommissionReport(input: {
   readonly now: Date;
   readonly filters: readonly string[];
   readonly proofs: readonly BrokerProof[];
-  readonly shared: readonly SharedTopic[];
 }): DecommissionReport {
   const { proofs } = input;
   const after = proofs.flatMap((proof) => proof.after);
@@ -60,11 +63,15 @@ export function decommissionReport(input: {
     before: proofs.flatMap((proof) => proof.before),
     cleared: proofs.flatMap((proof) => proof.cleared),
     after,
-    kept: [...input.shared],
+    kept: uniqueByTopic(proofs.flatMap((proof) => proof.kept)),
     notDone: [
       ...faults,
       'account: not revoked, this release gives devices no accounts of their own',
       'session: not purged, a connected device is not disconnected',
     ],
   };
+}
+
+function uniqueByTopic(shared: readonly SharedTopic[]): SharedTopic[] {
+  return [...new Map(shared.map((entry) => [entry.topic, entry])).values()];
 }

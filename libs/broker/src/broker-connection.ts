@@ -16,6 +16,8 @@ export interface ReceivedMessage {
   /** The broker has sent it before and got no acknowledgement. */
   readonly duplicate: boolean;
   readonly receivedAtMs: number;
+  /** The network connection it came over; once that is lost the broker delivers it again, if it is not QoS 0. */
+  readonly connection: { readonly isLost: boolean };
   readonly properties: NonNullable<IPublishPacket['properties']>;
 }
 
@@ -61,7 +63,7 @@ interface PacketSender {
 /** The largest window MQTT has: with the default of 20 to 100 QoS 1 throughput is bounded by round trips (B1). */
 const RECEIVE_MAXIMUM = 65_535;
 /** QoS 0 messages in hand beyond this many are dropped and reported: nothing else bounds them. */
-const MAX_IN_HAND = 200_000;
+const MAX_IN_HAND = 65_535;
 const CONNECT_TIMEOUT_MS = 10_000;
 /** mqtt.js skips its own PUBACK when the callback gets an error; one object, because a stack trace a message is dear (B6). */
 const ACKNOWLEDGE_LATER = new Error('acknowledged after the handler');
@@ -75,9 +77,11 @@ export class BrokerConnection {
   readonly #client: MqttClient;
   readonly #options: BrokerConnectionOptions;
   #acknowledgements: AcknowledgementQueue;
+  #network = { isLost: false };
   #inHand = 0;
   #ready = false;
   #closing = false;
+  #lastError: Error | undefined;
   #failedAttempts = 0;
   #shortLived = 0;
   #connectedAtMs = 0;
@@ -117,7 +121,10 @@ export class BrokerConnection {
     // Before mqtt.js's own listener, which starts its timer with the period that stands then.
     this.#client.prependListener('close', () => this.#lost());
     this.#client.on('connect', (packet) => void this.#connected(packet.sessionPresent));
-    this.#client.on('error', (error) => this.#emit({ kind: 'failed', broker: this.broker, error }));
+    this.#client.on('error', (error) => {
+      this.#lastError = error;
+      this.#emit({ kind: 'failed', broker: this.broker, error });
+    });
   }
 
   /** Whether the connection stands and everything it subscribes to has been granted. */
@@ -145,7 +152,7 @@ export class BrokerConnection {
             reject(
               new BrokerError(
                 'unreachable',
-                `${this.broker} at ${this.#options.broker.url} did not answer within ${timeoutMs} ms`,
+                `${this.broker} at ${this.#options.broker.url} did not answer within ${timeoutMs} ms${this.#lastError === undefined ? '' : `: ${this.#lastError.message}`}`,
               ),
             ),
           timeoutMs,
@@ -274,6 +281,7 @@ export class BrokerConnection {
         retain: packet.retain,
         duplicate: packet.dup,
         receivedAtMs: Date.now(),
+        connection: this.#network,
         properties: packet.properties ?? {},
       },
       settle,
@@ -303,9 +311,11 @@ export class BrokerConnection {
     } catch (error) {
       const refused = error instanceof Error ? error : new Error(String(error));
       this.#emit({ kind: 'failed', broker: this.broker, error: refused });
-      if (refused instanceof BrokerError && refused.code === 'subscription-refused') {
+      if (refused instanceof BrokerError && refused.code !== 'closed') {
         for (const waiter of this.#waiting.splice(0)) waiter.reject(refused);
       }
+      // Half a connection is of no use: the next attempt comes with the usual delay.
+      this.#client.stream.destroy();
       return;
     }
     this.#ready = this.#client.connected;
@@ -343,6 +353,8 @@ export class BrokerConnection {
   #lost(): void {
     this.#ready = false;
     this.#acknowledgements = this.#newQueue();
+    this.#network.isLost = true;
+    this.#network = { isLost: false };
     if (this.#closing) return;
     if (this.#connectedAtMs > 0) {
       this.#shortLived = Date.now() - this.#connectedAtMs < SHORT_LIVED_MS ? this.#shortLived + 1 : 0;

@@ -1,9 +1,10 @@
 import 'reflect-metadata';
 import { randomUUID } from 'node:crypto';
-import { Controller, Module, type INestMicroservice } from '@nestjs/common';
-import { NestFactory } from '@nestjs/core';
+import { Catch, Controller, Module, type ExceptionFilter, type INestMicroservice } from '@nestjs/common';
+import { APP_FILTER, NestFactory } from '@nestjs/core';
 import { Ctx, Payload } from '@nestjs/microservices';
 import { TopicMap } from '@muster/contract';
+import { throwError, type Observable } from 'rxjs';
 import { afterEach, describe, expect, inject, it, vi } from 'vitest';
 import { BrokerConnection } from './broker-connection.ts';
 import { DeviceMessageContext, DeviceTransport, OnTopicRole } from './device-transport.ts';
@@ -26,13 +27,20 @@ class DeviceController {
     await Promise.resolve();
     if (failuresLeft > 0) {
       failuresLeft -= 1;
-      throw new Error('the store is away');
+      throw new Error(Buffer.from(payload).toString() === 'poison' ? 'never' : 'the store is away');
     }
     seen.push(`${context.device} ${context.role} ${Buffer.from(payload).toString()} retain=${context.message.retain}`);
   }
 }
 
-@Module({ controllers: [DeviceController] })
+@Catch()
+class KeepError implements ExceptionFilter {
+  catch(error: unknown): Observable<never> {
+    return throwError(() => error);
+  }
+}
+
+@Module({ controllers: [DeviceController], providers: [{ provide: APP_FILTER, useClass: KeepError }] })
 class DeviceModule {}
 
 describe('Nest on device topics', () => {
@@ -49,6 +57,7 @@ describe('Nest on device topics', () => {
       sessionExpirySeconds: 60,
       connectTimeoutMs: 5_000,
       onEvent: () => undefined,
+      isHopeless: (error) => error instanceof Error && error.message === 'never',
       onUnknown,
       onFailure,
     });
@@ -77,6 +86,20 @@ describe('Nest on device topics', () => {
     await publisher.publish(`${prefix}/c/status`, 'online');
     await vi.waitFor(() => expect(seen).toEqual(['c status online retain=false']), { timeout: 5_000 });
     expect(onFailure).toHaveBeenCalledTimes(2);
+  });
+
+  it('gives up a message whose failure would come again each time, and goes on with the next', async () => {
+    await start();
+    failuresLeft = 1;
+    await publisher.publish(`${prefix}/e/status`, 'poison');
+    await publisher.publish(`${prefix}/f/status`, 'online');
+    await vi.waitFor(() => expect(seen).toEqual(['f status online retain=false']));
+    expect(onFailure).toHaveBeenCalledOnce();
+    await application?.close();
+    seen.length = 0;
+    await start();
+    await publisher.publish(`${prefix}/g/status`, 'online');
+    await vi.waitFor(() => expect(seen).toEqual(['g status online retain=false']));
   });
 
   it('gets on the next start what no handler could take before the end', async () => {

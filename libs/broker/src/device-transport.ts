@@ -41,7 +41,9 @@ export interface DeviceTransportOptions {
   readonly onEvent: (event: ConnectionEvent) => void;
   /** Called for a message whose topic has no valid device id. */
   readonly onUnknown: (message: ReceivedMessage, device: string) => void;
-  /** Called each time a handler failed: it is tried again until it succeeds or the service stops. */
+  /** Whether a handler's error will come again each time: then the message is given up instead of tried again. */
+  readonly isHopeless: (error: unknown) => boolean;
+  /** Called each time a handler failed: it is tried again until it succeeds, is hopeless, or the service stops. */
   readonly onFailure: (message: ReceivedMessage, error: unknown) => void;
 }
 
@@ -57,6 +59,8 @@ export class DeviceTransport extends Server implements CustomTransportStrategy {
   override readonly propagatesEventHandlerErrors = true;
   readonly #options: DeviceTransportOptions;
   readonly #abort = new AbortController();
+  /** The last message under way of each topic. */
+  readonly #turns = new Map<string, Promise<void>>();
   #connections: readonly BrokerConnection[] = [];
 
   constructor(options: DeviceTransportOptions) {
@@ -85,9 +89,9 @@ export class DeviceTransport extends Server implements CustomTransportStrategy {
             subscriptions: filters.map((filter) => ({ filter, qos: 1, noLocal: true })),
             onEvent,
             onMessage: (message, settle) => {
-              this.#dispatchUntilDone(message).then(
+              this.#inTurn(message).then(
                 () => settle('acknowledge'),
-                () => settle('leave'),
+                (error: unknown) => settle(this.#options.isHopeless(error) ? 'acknowledge' : 'leave'),
               );
             },
           }),
@@ -107,6 +111,19 @@ export class DeviceTransport extends Server implements CustomTransportStrategy {
       .catch(callback);
   }
 
+  /** Messages of one topic are handled one after the other, so that the last one received has the last word. */
+  #inTurn(message: ReceivedMessage): Promise<void> {
+    const key = `${message.broker} ${message.topic}`;
+    const before = this.#turns.get(key);
+    const turn = (before ?? Promise.resolve()).catch(() => undefined).then(() => this.#dispatchUntilDone(message));
+    this.#turns.set(key, turn);
+    const leave = (): void => {
+      if (this.#turns.get(key) === turn) this.#turns.delete(key);
+    };
+    turn.then(leave, leave);
+    return turn;
+  }
+
   async #dispatchUntilDone(message: ReceivedMessage): Promise<void> {
     await pRetry(() => this.#dispatch(message), {
       retries: Number.POSITIVE_INFINITY,
@@ -114,6 +131,7 @@ export class DeviceTransport extends Server implements CustomTransportStrategy {
       maxTimeout: 5_000,
       randomize: true,
       signal: this.#abort.signal,
+      shouldRetry: ({ error }) => !this.#options.isHopeless(error),
       onFailedAttempt: ({ error }) => this.#options.onFailure(message, error),
     });
   }

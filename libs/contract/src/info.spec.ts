@@ -17,23 +17,30 @@ describe('a device info', () => {
     );
   });
 
-  it.each(['', '[]', '{"keep_alive":-1}', '{"topics":"home/hall/motion"}', '{"model":"\\u0000"}'])(
-    'refuses %j',
-    (payload) => {
-      expect(() => decodeInfo(bytes(payload))).toThrow(ContractError);
-    },
-  );
+  it.each([
+    '',
+    '[]',
+    '{"keep_alive":-1}',
+    '{"topics":"home/hall/motion"}',
+    '{"model":"\\u0000"}',
+    '{"model":"\\ud800"}',
+  ])('refuses %j', (payload) => {
+    expect(() => decodeInfo(bytes(payload))).toThrow(ContractError);
+  });
 
   it('lets a device own no topic of another device, of the broker or of Muster', () => {
     const topics = [
       'home/hall/motion',
       'devices/hall-node/extra',
       'devices/other/status',
-      'iotclass/other/status',
+      'iotclass/other/notes',
       '$SYS/x',
       'muster/services/x',
       'a/+',
       '',
+      'a/'.repeat(201),
+      'ctl\u0001',
+      'non-character\ufffe',
     ];
     expect(ownableTopics(deviceId('hall-node'), topics, defaultTopicMap)).toEqual([
       'home/hall/motion',

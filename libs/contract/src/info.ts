@@ -1,12 +1,11 @@
 import { z } from 'zod';
 import { ContractError } from './contract-error.ts';
 import type { DeviceId } from './device-id.ts';
-import { decodeJson, decodeText } from './payload.ts';
+import { decodeJson, decodeText, isStorableText } from './payload.ts';
 import { MUSTER_NAMESPACE, type TopicMap } from './topic-map.ts';
-import { checkTopic } from './topic-pattern.ts';
+import { isTopic } from './topic-pattern.ts';
 
-const withoutNul = (value: string): boolean => !value.includes('\0');
-const text = z.string().max(200).refine(withoutNul, 'U+0000 cannot be stored');
+const text = z.string().max(200).refine(isStorableText, 'U+0000 and lone surrogates cannot be stored');
 
 /** What a device says about itself on `devices/{device}/info`; unknown keys are left out. */
 export const deviceInfoSchema = z.object({
@@ -16,11 +15,11 @@ export const deviceInfoSchema = z.object({
   reset_reason: text.optional(),
   /** Seconds. */
   keep_alive: z.number().int().min(0).max(65_535).optional(),
-  addresses: z.union([z.array(text).max(16), z.record(z.string().max(64).refine(withoutNul), text)]).optional(),
+  addresses: z.union([z.array(text).max(16), z.record(z.string().max(64).refine(isStorableText), text)]).optional(),
   /** The MQTT client id, where it is not the device id. */
   client_id: text.optional(),
   /** Retained topics outside `devices/{device}/#` that the device owns. */
-  topics: z.array(z.string().max(1024).refine(withoutNul)).max(32).optional(),
+  topics: z.array(z.string().max(1024).refine(isStorableText)).max(32).optional(),
 });
 /** See {@link deviceInfoSchema}. */
 export type DeviceInfo = z.infer<typeof deviceInfoSchema>;
@@ -37,21 +36,20 @@ export function decodeInfo(payload: Uint8Array): DeviceInfo {
   return parsed.data;
 }
 
+/** Mosquitto drops a client that subscribes to more levels than this. */
+const MAX_LEVELS = 200;
+/** Control characters and non-characters, which a broker may refuse (MQTT 5, section 1.5.4). */
+const REFUSED_BY_BROKERS = /[\u0000-\u001f\u007f-\u009f\ufdd0-\ufdef\ufffe\uffff]/;
+
 /**
- * The topics of `info.topics` that a device may own: a device cannot lay claim to `$` topics, to Muster's own, or to
- * topics that carry another device's id.
+ * The topics of `info.topics` that a device may own: topics that a broker can hold, and neither `$` topics nor Muster's
+ * own nor any in the subtree of another device.
  */
 export function ownableTopics(id: DeviceId, topics: readonly string[], map: TopicMap): readonly string[] {
   return topics.filter((topic) => {
-    try {
-      checkTopic(topic);
-    } catch {
-      return false;
-    }
+    if (!isTopic(topic) || REFUSED_BY_BROKERS.test(topic) || topic.split('/').length > MAX_LEVELS) return false;
     if (topic.startsWith('$') || topic.startsWith(MUSTER_NAMESPACE)) return false;
-    const [first, owner] = topic.split('/');
-    if (first === 'devices') return owner === id;
-    const match = map.match(topic);
-    return match === undefined || match.entry.device !== '{device}' || (match.device.valid && match.device.id === id);
+    const owner = map.subtreeOwner(topic);
+    return owner === undefined || owner === id;
   });
 }

@@ -1,5 +1,18 @@
 import { ContractError } from './contract-error.ts';
 
+/**
+ * Whether every store takes a text: PostgreSQL has no U+0000, and neither its jsonb nor UTF-8 has lone surrogates, which
+ * JSON can escape (`"\\ud800"`) and which cutting a text in the middle of a character leaves behind.
+ */
+export function isStorableText(text: string): boolean {
+  return !text.includes('\0') && text.isWellFormed();
+}
+
+/** A text made storable and not longer than `maxLength`; what cannot be stored becomes U+FFFD. */
+export function storableText(text: string, maxLength: number): string {
+  return text.slice(0, maxLength).replaceAll('\0', '\uFFFD').toWellFormed();
+}
+
 /** How the bytes of a payload are to be read. */
 export type Decoder = 'json' | 'number' | 'text' | 'boolean';
 

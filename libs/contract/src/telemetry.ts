@@ -1,5 +1,5 @@
 import { ContractError } from './contract-error.ts';
-import { decodeBoolean, decodeJson, decodeNumber, decodeText } from './payload.ts';
+import { decodeBoolean, decodeJson, decodeNumber, decodeText, isStorableText } from './payload.ts';
 import { sessionSchema } from './status.ts';
 import { isMetricName, type TelemetryEntry } from './topic-map.ts';
 
@@ -42,6 +42,8 @@ export const MAX_METRICS_PER_DEVICE = 64;
 /** A telemetry payload has at most so many bytes. */
 export const MAX_TELEMETRY_BYTES = 65_536;
 const MAX_TEXT_LENGTH = 256;
+/** No device runs for ten years; a larger number is a fault, and would lead to dates that no store takes. */
+const MAX_UPTIME_MS = 10 * 365 * 86_400_000;
 /** Values below are seconds since 1970, not milliseconds: 1e11 ms is March 1973. */
 const SECONDS_BELOW = 1e11;
 
@@ -50,19 +52,18 @@ function claimedTime(ts: unknown, up: unknown, rejected: RejectedField[]): Claim
     return { kind: 'clock', epochMs: Math.round(ts < SECONDS_BELOW ? ts * 1000 : ts) };
   }
   if (ts !== undefined) rejected.push({ field: 'ts', reason: 'bad-time' });
-  if (typeof up === 'number' && Number.isFinite(up) && up >= 0) return { kind: 'uptime', uptimeMs: Math.round(up) };
+  if (typeof up === 'number' && up >= 0 && up <= MAX_UPTIME_MS) return { kind: 'uptime', uptimeMs: Math.round(up) };
   if (up !== undefined) rejected.push({ field: 'up', reason: 'bad-time' });
   return { kind: 'none' };
 }
 
-/** PostgreSQL has no U+0000 in texts. */
-function isStorableText(value: string): boolean {
-  return value.length <= MAX_TEXT_LENGTH && !value.includes('\0');
+function isTextReading(value: string): boolean {
+  return value.length <= MAX_TEXT_LENGTH && isStorableText(value);
 }
 
 function isStorable(value: unknown): value is ReadingValue {
   if (typeof value === 'number') return Number.isFinite(value);
-  if (typeof value === 'string') return isStorableText(value);
+  if (typeof value === 'string') return isTextReading(value);
   return typeof value === 'boolean';
 }
 
@@ -137,8 +138,11 @@ function scalar(text: string, decoder: 'number' | 'text' | 'boolean'): ReadingVa
     case 'boolean':
       return decodeBoolean(text);
     case 'text':
-      if (!isStorableText(text)) {
-        throw new ContractError('not-a-text', `a text reading has at most ${MAX_TEXT_LENGTH} characters and no U+0000`);
+      if (!isTextReading(text)) {
+        throw new ContractError(
+          'not-a-text',
+          `a text reading has at most ${MAX_TEXT_LENGTH} characters, no U+0000 and no lone surrogates`,
+        );
       }
       return text;
   }

@@ -148,6 +148,26 @@ export class TopicMap {
   }
 
   /**
+   * The id in whose subtree a topic lies (`iotclass/{device}/#` for a pattern `iotclass/{device}/temperature`), whether or
+   * not a pattern matches the whole topic; undefined where no subtree belongs to a device.
+   */
+  subtreeOwner(topic: string): string | undefined {
+    const levels = topic.split('/');
+    for (const { device, pattern } of this.entries) {
+      const own = pattern.levels.findIndex((level) => level.kind === 'wildcard' && device === `{${level.name}}`);
+      const isInSubtree =
+        own >= 0 &&
+        pattern.levels
+          .slice(0, own)
+          .every((level, index) =>
+            level.kind === 'wildcard' ? levels[index] !== undefined : level.text === levels[index],
+          );
+      if (isInSubtree && levels[own] !== undefined) return levels[own];
+    }
+    return undefined;
+  }
+
+  /**
    * The filters under which a device may have retained messages. Where a level is the device's own id the whole
    * subtree below it is the device's; a topic that is only named after the device is taken exactly.
    */

@@ -47,18 +47,9 @@ export function parsePattern(source: string): TopicPattern {
   return { source, levels, filter };
 }
 
-/**
- * Checks that `topic` can be published to (MQTT 5, section 4.7).
- * @throws ContractError `invalid-topic`
- */
-export function checkTopic(topic: string): string {
-  if (topic === '' || /[+#\0]/.test(topic) || encoder.encode(topic).length > MAX_TOPIC_BYTES) {
-    throw new ContractError(
-      'invalid-topic',
-      `not a topic to publish to: ${JSON.stringify(topic.slice(0, 200))}; it is empty, too long, or has + # or NUL`,
-    );
-  }
-  return topic;
+/** Whether a text can be published to (MQTT 5, section 4.7). */
+export function isTopic(topic: string): boolean {
+  return topic !== '' && !/[+#\0]/.test(topic) && encoder.encode(topic).length <= MAX_TOPIC_BYTES;
 }
 
 /**
@@ -77,7 +68,10 @@ export function buildTopic(pattern: TopicPattern, captures: Captures): string {
     }
     return value;
   });
-  return checkTopic(levels.join('/'));
+  const topic = levels.join('/');
+  if (!isTopic(topic))
+    throw new ContractError('invalid-topic', `a topic of ${pattern.source} would be empty or too long`);
+  return topic;
 }
 
 /** Whether every topic that `narrow` matches is matched by `wide` as well; both are MQTT topic filters. */

@@ -14,6 +14,7 @@ export class TombstoneSet {
   #timer: NodeJS.Timeout | undefined;
   #listener: Client | undefined;
   #closed = false;
+  #isStale = false;
   #refreshing: Promise<void> | undefined;
 
   constructor(
@@ -47,12 +48,22 @@ export class TombstoneSet {
     await this.#listener?.end();
   }
 
+  /** What is told while a load is under way may be too new for it: one more follows. */
   #refresh(): void {
     if (this.#closed) return;
-    this.#refreshing ??= this.#load()
+    if (this.#refreshing !== undefined) {
+      this.#isStale = true;
+      return;
+    }
+    this.#refreshing = this.#load()
       .then(() => (this.#listener === undefined ? this.#listen() : undefined))
       .catch(this.onError)
-      .finally(() => (this.#refreshing = undefined));
+      .finally(() => {
+        this.#refreshing = undefined;
+        if (!this.#isStale) return;
+        this.#isStale = false;
+        this.#refresh();
+      });
   }
 
   /** Everything each time: an undone decommissioning takes its tombstone away, and the set is small. */

@@ -1,9 +1,10 @@
 import { spawn } from 'node:child_process';
-import { chmodSync, existsSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { EngineError } from './engine-error.ts';
 import { findProgram } from './processes.ts';
 
 const POLICY = '/usr/sbin/policy-rc.d';
+const OWN_POLICY = '#!/bin/sh\n# muster: no service is started while an engine is installed\nexit 101\n';
 const LIMIT_MS = 10 * 60_000;
 /** What apt-get says of downloads and packages; the rest is only of use when it fails. */
 const WORTH_SHOWING = /^(?:Get:|Fetched |Unpacking |Setting up )/;
@@ -24,12 +25,18 @@ export async function aptInstall(packages: readonly string[], onProgress: (line:
       `install ${packages.join(', ')} with the package manager of this system, then start again`,
     );
   }
-  const ownPolicy = !existsSync(POLICY);
+  // One that a killed start left behind is ours as well.
+  const ownPolicy = !existsSync(POLICY) || readFileSync(POLICY, 'utf8') === OWN_POLICY;
   if (ownPolicy) {
     // invoke-rc.d(8): 101 forbids the action, whatever it is.
-    writeFileSync(POLICY, '#!/bin/sh\nexit 101\n');
+    writeFileSync(POLICY, OWN_POLICY);
     chmodSync(POLICY, 0o755);
   }
+  const removePolicy = (): void => {
+    if (ownPolicy) rmSync(POLICY, { force: true });
+  };
+  // A Ctrl-C may end the process before the installation does.
+  process.once('exit', removePolicy);
   try {
     const install = [
       '-y',
@@ -53,7 +60,8 @@ export async function aptInstall(packages: readonly string[], onProgress: (line:
       await disableService(service);
     }
   } finally {
-    if (ownPolicy) rmSync(POLICY, { force: true });
+    process.removeListener('exit', removePolicy);
+    removePolicy();
   }
 }
 

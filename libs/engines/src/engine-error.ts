@@ -1,5 +1,6 @@
 /** Why an engine could not be had, in one line that says how to mend it. */
-export type EngineErrorCode = 'port-taken' | 'not-installable' | 'install-failed' | 'did-not-start' | 'folder-in-use';
+export type EngineErrorCode =
+  'port-taken' | 'not-installable' | 'install-failed' | 'did-not-start' | 'folder-in-use' | 'state-unusable';
 
 /** The error of this library; `code` is stable. */
 export class EngineError extends Error {

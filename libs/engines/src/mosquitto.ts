@@ -40,6 +40,8 @@ function configuration(plan: MosquittoPlan): string {
     // The default of 1,000 loses QoS 1 silently during any outage (mqtt-pitfalls B1).
     'max_queued_messages 1000000',
     'set_tcp_nodelay true',
+    // Larger ones are of no use here and would be held in memory whole; the client is disconnected (B8).
+    'max_packet_size 2097152',
     'log_dest stderr',
     'log_timestamp_format %Y-%m-%dT%H:%M:%S',
     ...(plan.settings ?? []),

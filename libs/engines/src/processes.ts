@@ -2,6 +2,7 @@ import { spawn, type ChildProcess } from 'node:child_process';
 import { accessSync, constants, openSync, closeSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
+import { EngineError } from './engine-error.ts';
 
 /** A process as it can be found again: a pid alone may belong to another one later. */
 export interface ProcessIdentity {
@@ -205,17 +206,33 @@ export class ProcessLedger {
 
   /** Ends what an earlier start left running; answers the names. */
   async endLeftovers(limitMs: number): Promise<readonly string[]> {
-    let left: readonly ProcessIdentity[] = [];
-    try {
-      left = JSON.parse(readFileSync(this.#file, 'utf8')) as readonly ProcessIdentity[];
-    } catch (error) {
-      // No file: the last stop was in order. A torn one cannot be: it is renamed into place.
-      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
-    }
-    const running = left.filter(isRunning);
+    const left = this.#read();
+    // Without a start time the pid may be anybody's by now.
+    const running = left.filter((identity) => identity.startTime !== '' && isRunning(identity));
     await Promise.all(running.map((identity) => endProcess(identity, limitMs)));
     rmSync(this.#file, { force: true });
     return running.map(({ name }) => name);
+  }
+
+  #read(): readonly ProcessIdentity[] {
+    let text: string;
+    try {
+      text = readFileSync(this.#file, 'utf8');
+    } catch (error) {
+      // No file: the last stop was in order.
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
+      throw error;
+    }
+    try {
+      const entries = JSON.parse(text) as unknown;
+      if (Array.isArray(entries)) return entries as readonly ProcessIdentity[];
+    } catch {
+      // Said below, together with what is JSON and no list.
+    }
+    throw new EngineError(
+      'state-unusable',
+      `${this.#file} is damaged: end what an earlier start may have left running, then remove the file`,
+    );
   }
 
   /** Notes the processes that run now. */

@@ -21,8 +21,16 @@ export class StateFolder {
    */
   static take(folder: string): StateFolder {
     const absolute = path.resolve(folder);
-    mkdirSync(path.join(absolute, 'logs'), { recursive: true, mode: 0o700 });
-    chmodSync(absolute, 0o700);
+    try {
+      mkdirSync(path.join(absolute, 'logs'), { recursive: true, mode: 0o700 });
+      chmodSync(absolute, 0o700);
+    } catch (error) {
+      const why = error instanceof Error ? error.message : String(error);
+      throw new EngineError(
+        'state-unusable',
+        `${absolute} cannot be used as the state folder: ${why}; choose another with --dir PATH`,
+      );
+    }
     const lock = path.join(absolute, 'lock');
     // Written whole before it is linked into place: nobody ever reads half a lock.
     const own = `${lock}.${process.pid}`;
@@ -62,7 +70,7 @@ export class StateFolder {
   /** The passwords of this folder. */
   secrets(): Secrets {
     const file = path.join(this.path, 'secrets.json');
-    if (existsSync(file)) return JSON.parse(readFileSync(file, 'utf8')) as Secrets;
+    if (existsSync(file)) return readSecrets(file);
     const made: Secrets = {
       broker: randomBytes(18).toString('base64url'),
       postgres: randomBytes(18).toString('base64url'),
@@ -72,6 +80,17 @@ export class StateFolder {
     renameSync(`${file}.new`, file);
     return made;
   }
+}
+
+function readSecrets(file: string): Secrets {
+  const read = readJson(file) as Partial<Secrets> | null | undefined;
+  const { broker, postgres, influxdb } = read ?? {};
+  if (typeof broker === 'string' && typeof postgres === 'string' && typeof influxdb === 'string')
+    return { broker, postgres, influxdb };
+  throw new EngineError(
+    'state-unusable',
+    `${file} is damaged, and the databases beside it open with its passwords alone: restore it, or move the whole folder away to begin anew`,
+  );
 }
 
 function linkExclusively(source: string, target: string): boolean {
@@ -98,11 +117,17 @@ function removeStale(lock: string): void {
   rmSync(aside, { force: true });
 }
 
-function readHolder(lock: string): ProcessIdentity | undefined {
+/** The JSON of a file; undefined where there is none, or nothing that can be read. */
+function readJson(file: string): unknown {
   try {
-    return JSON.parse(readFileSync(lock, 'utf8')) as ProcessIdentity;
+    return JSON.parse(readFileSync(file, 'utf8'));
   } catch {
-    // Taken away meanwhile, or its writer died before the first byte: nobody holds it.
+    // Taken away meanwhile, or damaged: the caller says what that means.
     return undefined;
   }
+}
+
+function readHolder(lock: string): ProcessIdentity | undefined {
+  const holder = readJson(lock) as Partial<ProcessIdentity> | null | undefined;
+  return typeof holder?.pid === 'number' ? (holder as ProcessIdentity) : undefined;
 }

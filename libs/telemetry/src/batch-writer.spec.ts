@@ -84,4 +84,23 @@ describe('a batch writer', () => {
     expect(await writer.close(1_000)).toBe(0);
     expect(done).toHaveBeenCalledExactlyOnceWith(undefined);
   });
+
+  it('drops a line whose message has gone back to the broker, and writes its neighbours', async () => {
+    let failures = 1;
+    let isLost = false;
+    const written: string[] = [];
+    const writer = writerWith((lines) => {
+      if (failures-- > 0) return Promise.resolve({ kind: 'unavailable', reason: 'away' });
+      written.push(...lines);
+      return Promise.resolve(stored);
+    });
+    const dropped = vi.fn();
+    writer.add({ line: 'dropped', done: dropped, isObsolete: () => isLost });
+    const kept = storedBy(writer, ['kept']);
+    setTimeout(() => (isLost = true), 20);
+    await kept;
+    expect(written).toEqual(['kept']);
+    expect(dropped).not.toHaveBeenCalled();
+    expect(writer.depth).toBe(0);
+  });
 });

@@ -4,6 +4,11 @@ import type { WriteOutcome } from './influx.ts';
 /** One line on its way, and who waits for it. */
 export interface PendingLine {
   readonly line: string;
+  /**
+   * Whether the line need not be written any more: its message has gone back to the broker, which delivers it again. Such
+   * a line is dropped, so that an outage with many reconnects does not gather the same lines many times.
+   */
+  readonly isObsolete?: () => boolean;
   /** Called when the line is stored, or will never be: then with the reason. */
   readonly done: (refusal: string | undefined) => void;
 }
@@ -22,9 +27,15 @@ export interface BatchWriterOptions {
 
 class Unavailable extends Error {}
 
+interface Answer {
+  readonly outcome: Exclude<WriteOutcome, { kind: 'unavailable' }>;
+  readonly written: readonly PendingLine[];
+}
+
 /**
  * Gathers lines into batches and writes them until InfluxDB has taken them: an outage is waited out, a batch with a bad
- * line is halved until the bad line stands alone, and only that one is given up. Writing a line twice is harmless: the
+ * line is halved until the bad line stands alone, and only that one is given up (lines older than the retention are told
+ * by their times at once). Writing a line twice is harmless: the
  * same series and time is the same point.
  */
 export class BatchWriter {
@@ -96,30 +107,43 @@ export class BatchWriter {
   }
 
   async #store(batch: readonly PendingLine[]): Promise<void> {
-    const outcome = await this.#writeUntilAnswered(batch.map(({ line }) => line));
-    if (outcome === undefined) return;
-    if (outcome.kind === 'stored' || batch.length === 1) {
-      const refusal = outcome.kind === 'stored' ? undefined : outcome.reason;
-      this.#waitingLines -= batch.length;
-      for (const pending of batch) pending.done(refusal);
+    const answer = await this.#writeUntilAnswered(batch);
+    if (answer === undefined) return;
+    const { outcome, written } = answer;
+    if (outcome.kind === 'stored' || written.length <= 1) {
+      this.#finish(written, outcome.kind === 'stored' ? undefined : outcome.reason);
       return;
     }
-    const middle = Math.ceil(batch.length / 2);
-    await this.#store(batch.slice(0, middle));
-    await this.#store(batch.slice(middle));
+    if (outcome.kind === 'too-old') {
+      const oldestFirst = [...written].sort((left, right) => timeOf(left) - timeOf(right));
+      this.#finish(oldestFirst.slice(0, outcome.lines), outcome.reason);
+      this.#finish(oldestFirst.slice(outcome.lines), undefined);
+      return;
+    }
+    const middle = Math.ceil(written.length / 2);
+    await this.#store(written.slice(0, middle));
+    await this.#store(written.slice(middle));
   }
 
-  /** The answer that is about the lines; undefined when the writer was closed before there was one. */
-  async #writeUntilAnswered(
-    lines: readonly string[],
-  ): Promise<Exclude<WriteOutcome, { kind: 'unavailable' }> | undefined> {
+  #finish(lines: readonly PendingLine[], refusal: string | undefined): void {
+    this.#waitingLines -= lines.length;
+    for (const pending of lines) pending.done(refusal);
+  }
+
+  /** The answer that is about the lines, and which they were; undefined when the writer was closed before there was one. */
+  async #writeUntilAnswered(batch: readonly PendingLine[]): Promise<Answer | undefined> {
     const startedAt = performance.now();
+    let pending = batch;
     try {
-      const outcome = await pRetry(
-        async () => {
-          const answer = await this.#options.write(lines);
-          if (answer.kind === 'unavailable') throw new Unavailable(answer.reason);
-          return answer;
+      const answer = await pRetry(
+        async (): Promise<Answer> => {
+          const current = pending.filter((line) => line.isObsolete?.() !== true);
+          this.#waitingLines -= pending.length - current.length;
+          pending = current;
+          if (current.length === 0) return { outcome: { kind: 'stored' }, written: [] };
+          const outcome = await this.#options.write(current.map(({ line }) => line));
+          if (outcome.kind === 'unavailable') throw new Unavailable(outcome.reason);
+          return { outcome, written: current };
         },
         {
           retries: Number.POSITIVE_INFINITY,
@@ -130,11 +154,16 @@ export class BatchWriter {
           onFailedAttempt: ({ error, attemptNumber }) => this.#options.onUnavailable(error.message, attemptNumber),
         },
       );
-      this.#options.onWritten(lines.length, performance.now() - startedAt);
-      return outcome;
+      this.#options.onWritten(answer.written.length, performance.now() - startedAt);
+      return answer;
     } catch (error) {
       if (this.#abort.signal.aborted) return undefined;
       throw error;
     }
   }
+}
+
+/** The timestamp at the end of a line of line protocol. */
+function timeOf({ line }: PendingLine): number {
+  return Number(line.slice(line.lastIndexOf(' ') + 1));
 }

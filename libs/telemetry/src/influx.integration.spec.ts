@@ -60,6 +60,35 @@ describe('a real InfluxDB', () => {
     ]);
   });
 
+  it('gives up lines that are older than the retention in one write, and stores the others', async () => {
+    const name = measurement();
+    let writes = 0;
+    const writer = new BatchWriter({
+      write: (lines) => {
+        writes += 1;
+        return influx.write(lines);
+      },
+      maxLines: 100,
+      maxDelayMs: 5,
+      concurrency: 1,
+      onUnavailable: () => undefined,
+      onWritten: () => undefined,
+    });
+    const refused: number[] = [];
+    const longAgo = Date.now() - 200 * 86_400_000;
+    await Promise.all(
+      Array.from({ length: 100 }, (_, index) => {
+        const line = `${name},device=c temp=${index} ${(index % 3 === 0 ? longAgo : t0) + index}`;
+        return new Promise<void>((resolve) =>
+          writer.add({ line, done: (refusal) => (refusal !== undefined && refused.push(index), resolve()) }),
+        );
+      }),
+    );
+    expect(writes).toBe(1);
+    expect(refused).toEqual(Array.from({ length: 34 }, (_, index) => index * 3));
+    expect(await influx.query(`SELECT count(temp) FROM ${name} WHERE time > 0`)).toMatchObject([{ count: 66 }]);
+  });
+
   it('that is away, or refuses the account, is unavailable: the lines may be taken later', async () => {
     const away = new Influx({ ...inject('engines').influxdb, url: 'http://127.0.0.1:9' });
     expect(await away.write(['a b=1'])).toMatchObject({ kind: 'unavailable' });

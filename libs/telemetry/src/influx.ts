@@ -13,6 +13,8 @@ export type WriteOutcome =
   | { readonly kind: 'stored' }
   /** InfluxDB will never take all of these lines as they are; the good ones may have been stored. */
   | { readonly kind: 'refused'; readonly reason: string }
+  /** The so many oldest lines are older than the retention; InfluxDB has stored the others. */
+  | { readonly kind: 'too-old'; readonly reason: string; readonly lines: number }
   /** InfluxDB is away, overloaded or wrongly set up: the same lines may be taken later. */
   | { readonly kind: 'unavailable'; readonly reason: string };
 
@@ -41,6 +43,7 @@ interface QueryAnswer {
 const TIMEOUT_MS = 10_000;
 /** Statuses that say something about the lines themselves; every other failure may pass (mqtt-pitfalls B9). */
 const REFUSALS = new Set([400, 413, 422]);
+const BEYOND_RETENTION = /points beyond retention policy dropped=(\d+)/;
 
 /** The `/write` and `/query` endpoints, which InfluxDB 1.x, 2.x and 3.x have in common. */
 export class Influx {
@@ -106,7 +109,10 @@ export class Influx {
 
 function outcomeOf(error: Error): WriteOutcome {
   const reason = error instanceof HttpError ? (reasonIn(error.body) ?? error.message) : error.message;
-  if (error instanceof HttpError && REFUSALS.has(error.statusCode)) return { kind: 'refused', reason };
+  if (error instanceof HttpError && REFUSALS.has(error.statusCode)) {
+    const tooOld = BEYOND_RETENTION.exec(reason)?.[1];
+    return tooOld === undefined ? { kind: 'refused', reason } : { kind: 'too-old', reason, lines: Number(tooOld) };
+  }
   return { kind: 'unavailable', reason };
 }
 

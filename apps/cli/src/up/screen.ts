@@ -12,16 +12,18 @@ export function showReady(address: SystemAddress, options: UpOptions): void {
   const { broker } = address;
   const urls = broker.urls.join('  ');
   const port = new URL(broker.urls[0] ?? 'mqtt://127.0.0.1:1883').port;
+  const account = broker.username === null ? '' : `user ${broker.username}, password ${broker.password}`;
+  const login = broker.username === null ? '' : ` -u ${broker.username} -P ${broker.password}`;
   process.stdout.write(`
   Muster is ready.
 
   Console    ${address.console.url}
   API        ${address.api.url}/api/v1/devices     documentation ${address.api.url}/docs
-  Broker     ${urls}     user ${broker.username}, password ${broker.password}
+  Broker     ${urls}     ${account}
   State      ${options.dir}     logs in ${options.dir}/logs
 
   Be a device:
-    mosquitto_pub -p ${port} -u ${broker.username} -P ${broker.password} -t iotclass/lab1/temperature -m 22.50
+    mosquitto_pub -p ${port}${login} -t iotclass/lab1/temperature -m 22.50
     curl -s ${address.api.url}/api/v1/devices/lab1
 
   Stop with Ctrl-C; the state stays, and the next start picks it up.

@@ -27,6 +27,9 @@ export class UsageError extends Error {
 const DURATION = /^(\d+(?:\.\d+)?)(ms|s|m|h)$/;
 const UNITS: Readonly<Record<string, number>> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000 };
 
+/** What a timer of Node can wait. */
+const LONGEST_MS = 24 * 86_400_000;
+
 /**
  * `90s`, `5m`, `1.5h`, `500ms` in milliseconds.
  * @throws UsageError
@@ -36,7 +39,9 @@ export function durationMs(text: string): number {
   const factor = unit === undefined ? undefined : UNITS[unit];
   if (amount === undefined || factor === undefined)
     throw new UsageError(`expected a duration such as 60s, 5m or 1h; found ${JSON.stringify(text)}`);
-  return Number(amount) * factor;
+  const milliseconds = Number(amount) * factor;
+  if (milliseconds > LONGEST_MS) throw new UsageError(`expected at most 24 days; found ${JSON.stringify(text)}`);
+  return milliseconds;
 }
 
 /**
@@ -61,12 +66,18 @@ const DEFAULT_PORTS: ReadonlyMap<PortName, number> = new Map([
 
 /**
  * The port of each name: the chosen one, else for people the well-known one, else a free one.
- * @throws EngineError `port-taken`
+ * @throws EngineError `port-taken`; UsageError where two names got the same
  */
 export async function choosePorts(
   options: Pick<UpOptions, 'json' | 'ports'>,
 ): Promise<Readonly<Record<PortName, number>>> {
   const entries: [PortName, number][] = [];
+  const names = [...options.ports.keys()];
+  const clash = names.find((name, index) =>
+    names.slice(0, index).some((other) => options.ports.get(other) === options.ports.get(name)),
+  );
+  if (clash !== undefined)
+    throw new UsageError(`--port gives ${options.ports.get(clash)} to two names; each needs its own`);
   for (const name of PORT_NAMES) {
     const wanted = options.ports.get(name) ?? (options.json ? undefined : DEFAULT_PORTS.get(name));
     entries.push([name, wanted === undefined ? await freePort() : await claimPort(name, wanted)]);

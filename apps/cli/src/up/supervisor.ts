@@ -40,9 +40,20 @@ interface Entry {
   isRestarting: boolean;
 }
 
+/** A process was to be started while everything was being stopped. */
+export class StoppedError extends Error {
+  override readonly name = 'StoppedError';
+  readonly code = 'stopped';
+
+  constructor(component: string) {
+    super(`${component} was not started: the system is stopping`);
+  }
+}
+
 /** Keeps the processes of the system running, and ends them in order: the last started first. */
 export class Supervisor {
   readonly #running: Entry[] = [];
+  readonly #starting = new Set<Promise<unknown>>();
   #stopping = false;
 
   constructor(
@@ -55,12 +66,27 @@ export class Supervisor {
     return Object.fromEntries(this.#running.map(({ component, process }) => [component.name, process.identity.pid]));
   }
 
-  /** Starts a process and keeps it running from now on. */
+  /**
+   * Starts a process and keeps it running from now on.
+   * @throws StoppedError when the system was stopped meanwhile: the process has been ended again
+   */
   async start(component: Component): Promise<ManagedProcess> {
+    const starting = this.#start(component);
+    this.#starting.add(starting);
+    try {
+      return await starting;
+    } finally {
+      this.#starting.delete(starting);
+    }
+  }
+
+  async #start(component: Component): Promise<ManagedProcess> {
+    if (this.#stopping) throw new StoppedError(component.name);
     const process = await component.start();
     const entry: Entry = { component, process, ends: [], isRestarting: false };
     this.#running.push(entry);
     this.#note();
+    if (this.#isStopping()) throw new StoppedError(component.name);
     void this.#watch(entry);
     return process;
   }
@@ -76,6 +102,8 @@ export class Supervisor {
   /** Ends all processes, the last started first; `layers` names those that end together, in their order. */
   async stop(layers: readonly (readonly string[])[], limitMs: number): Promise<void> {
     this.#stopping = true;
+    // What is about to run must be known before all is ended.
+    await Promise.allSettled(this.#starting);
     for (const names of layers) {
       const layer = this.#running.filter(({ component }) => names.includes(component.name));
       await Promise.all(layer.map(({ process }) => process.stop(limitMs)));
@@ -92,13 +120,23 @@ export class Supervisor {
       if (entry.isRestarting) entry.isRestarting = false;
       else if (!(await this.#mayStartAgain(entry, name, { code, signal }))) return;
       try {
-        entry.process = await entry.component.start();
+        await this.#startAgain(entry);
       } catch (error) {
         this.onEvent({ event: 'gave-up', name, reason: error instanceof Error ? error.message : String(error) });
         return;
       }
       this.#note();
       this.onEvent({ event: 'restarted', name, pid: entry.process.identity.pid });
+    }
+  }
+
+  async #startAgain(entry: Entry): Promise<void> {
+    const starting = entry.component.start().then((process) => (entry.process = process));
+    this.#starting.add(starting);
+    try {
+      await starting;
+    } finally {
+      this.#starting.delete(starting);
     }
   }
 

@@ -3,21 +3,10 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { deviceId } from '@muster/contract';
 import type { BrokerTarget } from '@muster/broker';
 import { migrate } from '@muster/database';
-import {
-  EngineError,
-  freePort,
-  influxdbProgram,
-  lastWords,
-  ManagedProcess,
-  mosquittoProgram,
-  postgresUrl,
-  ProcessLedger,
-  startInfluxdb,
-  startMosquitto,
-  startPostgres,
-  StateFolder,
-} from '@muster/engines';
+import { EngineError, lastWords, ManagedProcess, ProcessLedger, StateFolder } from '@muster/engines';
+import type { InfluxTarget } from '@muster/telemetry';
 import { VirtualDevice } from '@muster/simulator';
+import { planEngines, type EnginePlan } from './engines.ts';
 import { choosePorts, type PortName, type UpOptions } from './settings.ts';
 import { Supervisor, type SupervisorEvent } from './supervisor.ts';
 import { watchBuilds } from './watch.ts';
@@ -28,13 +17,12 @@ export interface SystemAddress {
   /** An origin; `token` is null where none is needed. */
   readonly api: { readonly url: string; readonly token: string | null };
   readonly console: { readonly url: string };
-  readonly broker: { readonly urls: readonly string[]; readonly username: string; readonly password: string };
-  readonly influxdb: {
-    readonly url: string;
-    readonly database: string;
-    readonly username: string;
-    readonly password: string;
+  readonly broker: {
+    readonly urls: readonly string[];
+    readonly username: string | null;
+    readonly password: string | null;
   };
+  readonly influxdb: InfluxTarget;
   readonly postgres: { readonly url: string };
   readonly pids: Readonly<Record<string, number>>;
 }
@@ -45,8 +33,6 @@ export interface SystemObserver {
   readonly onEvent: (event: SupervisorEvent) => void;
 }
 
-const ACCOUNT = 'muster';
-const DATABASE = 'muster';
 /** This file is built to apps/cli/dist. */
 const ROOT = path.join(import.meta.dirname, '../../..');
 const READY_LIMIT_MS = 60_000;
@@ -99,53 +85,22 @@ export class LocalSystem {
     if (leftovers.length > 0) onStep(`ended what an earlier start left running: ${leftovers.join(', ')}`);
     const ports = await choosePorts(this.options);
     this.#ports = ports;
-    const secrets = this.#folder.secrets();
-    const postgres = { port: ports.postgres, database: DATABASE, username: ACCOUNT, password: secrets.postgres };
-    const influxdb = { port: ports.influxdb, database: DATABASE, username: ACCOUNT, password: secrets.influxdb };
-    const brokerPorts = [ports.broker];
-    while (brokerPorts.length < this.options.brokers) brokerPorts.push(await freePort());
-    const brokers = brokerPorts.map((port, index): BrokerTarget => ({
-      name: `mosquitto-${index}`,
-      url: `mqtt://127.0.0.1:${port}`,
-      username: ACCOUNT,
-      password: secrets.broker,
-    }));
-
-    // One after the other: two package managers at once would wait for each other's lock.
-    await mosquittoProgram(onStep);
-    await influxdbProgram(onStep);
-    onStep('starting PostgreSQL, InfluxDB and Mosquitto');
-    await settleAll([
-      this.#engine('postgres', (folder, logFile) => startPostgres({ ...postgres, folder, logFile }, onStep)),
-      this.#engine('influxdb', (folder, logFile) => startInfluxdb({ ...influxdb, folder, logFile }, onStep)),
-      ...brokers.map(({ name }, index) =>
-        this.#engine(name, (folder, logFile) =>
-          startMosquitto(
-            { name, folder, logFile, port: brokerPorts[index] ?? 0, username: ACCOUNT, password: secrets.broker },
-            onStep,
-          ),
-        ),
-      ),
-    ]);
+    const engines = await planEngines({
+      folder: this.#folder,
+      ports,
+      brokers: this.options.brokers,
+      environment: process.env,
+      onStep,
+    });
+    if (engines.components.length > 0) onStep(`starting ${engines.components.map(({ name }) => name).join(', ')}`);
+    await settleAll(engines.components.map((component) => this.#supervisor.start(component)));
 
     onStep('applying migrations');
-    const databaseUrl = postgresUrl(postgres);
-    const applied = await migrate(databaseUrl);
-    if (applied.length > 0)
-      onStep(`applied ${applied.length === 1 ? 'one migration' : `${applied.length} migrations`}`);
+    const applied = await migrate(engines.postgresUrl);
+    if (applied.length > 0) onStep(`applied ${applied.join(', ')}`);
 
     onStep(`starting ${SERVICES.join(', ')}`);
-    const environment = {
-      MUSTER_HTTP_HOST: '127.0.0.1',
-      MUSTER_POSTGRES_URL: databaseUrl,
-      MUSTER_BROKERS: brokers.map(({ name, url }) => `${name}=${url}`).join(','),
-      MUSTER_BROKER_USERNAME: ACCOUNT,
-      MUSTER_BROKER_PASSWORD: secrets.broker,
-      MUSTER_INFLUXDB_URL: `http://127.0.0.1:${ports.influxdb}`,
-      MUSTER_INFLUXDB_DATABASE: DATABASE,
-      MUSTER_INFLUXDB_USERNAME: ACCOUNT,
-      MUSTER_INFLUXDB_PASSWORD: secrets.influxdb,
-    };
+    const environment = serviceEnvironment(engines);
     await settleAll(
       SERVICES.map((name) => this.#service(name, name === 'registry' ? ports.api : ports[name], environment)),
     );
@@ -161,21 +116,20 @@ export class LocalSystem {
     }
     if (this.options.devices > 0) {
       onStep(`starting ${this.options.devices} virtual devices`);
-      this.#startDevices(brokers);
+      this.#startDevices(engines.brokers);
     }
     const origin = `http://127.0.0.1:${ports.api}`;
     return {
       ready: true,
       api: { url: origin, token: null },
       console: { url: origin },
-      broker: { urls: brokers.map(({ url }) => url), username: ACCOUNT, password: secrets.broker },
-      influxdb: {
-        url: environment.MUSTER_INFLUXDB_URL,
-        database: DATABASE,
-        username: ACCOUNT,
-        password: secrets.influxdb,
+      broker: {
+        urls: engines.brokers.map(({ url }) => url),
+        username: engines.brokers[0]?.username ?? null,
+        password: engines.brokers[0]?.password ?? null,
       },
-      postgres: { url: databaseUrl },
+      influxdb: engines.influxdb,
+      postgres: { url: engines.postgresUrl },
       pids: this.#supervisor.pids,
     };
   }
@@ -188,10 +142,6 @@ export class LocalSystem {
     const brokers = Object.keys(this.#supervisor.pids).filter((name) => name.startsWith('mosquitto-'));
     await this.#supervisor.stop([[...SERVICES], brokers, ['influxdb', 'postgres']], STOP_LIMIT_MS);
     this.#folder.release();
-  }
-
-  async #engine(name: string, start: (folder: string, logFile: string) => Promise<ManagedProcess>): Promise<void> {
-    await this.#supervisor.start({ name, start: () => start(this.#folder.folder(name), this.#folder.logFile(name)) });
   }
 
   async #service(name: ServiceName, port: number, environment: Readonly<Record<string, string>>): Promise<void> {
@@ -223,8 +173,27 @@ export class LocalSystem {
   }
 }
 
+/** What the services are told, in the variables that they take. */
+function serviceEnvironment({ postgresUrl, influxdb, brokers }: EnginePlan): Readonly<Record<string, string>> {
+  const [{ username, password } = { username: undefined, password: undefined }] = brokers;
+  const topicMap = process.env['MUSTER_TOPIC_MAP'];
+  return {
+    MUSTER_HTTP_HOST: '127.0.0.1',
+    MUSTER_POSTGRES_URL: postgresUrl,
+    MUSTER_BROKERS: brokers.map(({ name, url }) => `${name}=${url}`).join(','),
+    ...(username === undefined ? {} : { MUSTER_BROKER_USERNAME: username }),
+    ...(password === undefined ? {} : { MUSTER_BROKER_PASSWORD: password }),
+    MUSTER_INFLUXDB_URL: influxdb.url,
+    MUSTER_INFLUXDB_DATABASE: influxdb.database,
+    MUSTER_INFLUXDB_USERNAME: influxdb.username,
+    MUSTER_INFLUXDB_PASSWORD: influxdb.password,
+    // Services run in the state folder, and the path was given from here.
+    ...(topicMap === undefined ? {} : { MUSTER_TOPIC_MAP: path.resolve(topicMap) }),
+  };
+}
+
 /** Waits for all, also when one fails: what has been started must be known before anything is stopped. */
-async function settleAll(work: readonly Promise<void>[]): Promise<void> {
+async function settleAll(work: readonly Promise<unknown>[]): Promise<void> {
   const results = await Promise.allSettled(work);
   for (const result of results) if (result.status === 'rejected') throw result.reason;
 }

@@ -17,6 +17,8 @@ export async function up(options: UpOptions): Promise<number> {
   let end: (reason: EndReason) => void = () => undefined;
   const ended = new Promise<EndReason>((resolve) => (end = resolve));
   const release = onStopSignal(() => end('signal'));
+  // Whoever read what we print has left: nobody is there for whom to go on.
+  process.stdout.on('error', () => end('signal'));
 
   const onEvent = (event: SupervisorEvent): void => {
     if (options.json) print({ ...event, at: new Date().toISOString() });
@@ -29,7 +31,8 @@ export async function up(options: UpOptions): Promise<number> {
   const abort = new AbortController();
   try {
     const address = await Promise.race([system.start(), ended]);
-    if (typeof address === 'string') return address === 'gave-up' ? 1 : 0;
+    // Interrupted before it was ready: 128 + SIGINT, as shells have it.
+    if (typeof address === 'string') return address === 'gave-up' ? 1 : 130;
     if (options.json) print(address);
     else {
       step('ready');

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { deviceIdSchema } from '../device-id.ts';
 import { deviceInfoSchema } from '../info.ts';
+import { isStorableText } from '../payload.ts';
 
 /** Where a device is in its life; apart from its presence. */
 export const lifeStateSchema = z.enum(['discovered', 'registered', 'decommissioning', 'decommissioned', 'archived']);
@@ -90,11 +91,13 @@ export const devicePageSchema = z
 /** See {@link devicePageSchema}. */
 export type DevicePage = z.infer<typeof devicePageSchema>;
 
+const UNSTORABLE = 'U+0000 and lone surrogates cannot be stored';
+
 /** What an operator may change; a device that has been changed is registered. */
 export const devicePatchSchema = z
   .strictObject({
-    name: z.string().trim().min(1).max(100).nullable().optional(),
-    description: z.string().trim().max(2000).nullable().optional(),
+    name: z.string().trim().min(1).max(100).refine(isStorableText, UNSTORABLE).nullable().optional(),
+    description: z.string().trim().max(2000).refine(isStorableText, UNSTORABLE).nullable().optional(),
   })
   .refine((patch) => Object.keys(patch).length > 0, 'expected name or description')
   .meta({ id: 'DevicePatch' });
