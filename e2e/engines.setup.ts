@@ -4,6 +4,9 @@ import path from 'node:path';
 import type { BrokerTarget } from '@muster/broker';
 import {
   freePort,
+  influxdbSource,
+  mosquittoSource,
+  postgresSource,
   postgresUrl,
   startInfluxdb,
   startMosquitto,
@@ -52,9 +55,16 @@ export default async function setup(project: TestProject): Promise<() => Promise
     rmSync(folder, { recursive: true, force: true });
   };
   try {
-    engines.push(await startMosquitto({ ...plan('mosquitto', brokerPort), name: 'mosquitto-0' }, say));
-    engines.push(await startInfluxdb({ ...plan('influxdb', influxPort), database: 'muster' }, say));
-    engines.push(await startPostgres(postgres, say));
+    engines.push(
+      await startMosquitto(
+        { ...plan('mosquitto', brokerPort), name: 'mosquitto-0' },
+        await mosquittoSource('auto', say),
+      ),
+    );
+    engines.push(
+      await startInfluxdb({ ...plan('influxdb', influxPort), database: 'muster' }, await influxdbSource('auto', say)),
+    );
+    engines.push(await startPostgres(postgres, postgresSource('auto'), say));
   } catch (error) {
     await stop();
     throw error;

@@ -1,7 +1,8 @@
 import { deviceIdSchema } from '@muster/contract';
 import { migrate } from '@muster/database';
+import type { EngineWay } from '@muster/engines';
 import { postgresVariables, readConfiguration } from '@muster/service';
-import { Command, CommanderError, InvalidArgumentError } from 'commander';
+import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { z } from 'zod';
 import type { ApiTarget } from './api-client.ts';
 import { decommissionDevice, listDevices, showDevice } from './device-commands.ts';
@@ -47,6 +48,11 @@ function program(): Command {
     .description('run the whole system on this machine: engines, services, virtual devices')
     .option('--devices <count>', 'virtual devices', count, 25)
     .option('--brokers <count>', 'brokers, each a shard', count, 1)
+    .addOption(
+      new Option('--engines <way>', 'where engines come from, apart from those that the environment names')
+        .choices(['auto', 'local', 'docker'])
+        .default('auto'),
+    )
     .option('--dir <path>', 'where the state is kept', '.muster')
     .option('--for <duration>', 'end after so long: 60s, 5m, 1h', durationMs)
     .option(
@@ -61,6 +67,7 @@ function program(): Command {
       async (options: {
         devices: number;
         brokers: number;
+        engines: EngineWay;
         dir: string;
         for?: number;
         port: ReadonlyMap<PortName, number>;
@@ -72,6 +79,7 @@ function program(): Command {
           json: options.json,
           devices: options.devices,
           brokers: options.brokers,
+          engines: options.engines,
           forMs: options.for,
           dir: options.dir,
           watch: options.watch,

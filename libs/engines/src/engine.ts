@@ -1,43 +1,11 @@
 import { readFileSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
-import { aptInstall, aptIsUsable } from './apt.ts';
 import { EngineError } from './engine-error.ts';
-import { findProgram, ManagedProcess, type ProcessPlan } from './processes.ts';
+import { ManagedProcess, type ProcessPlan } from './processes.ts';
 
 const START_LIMIT_MS = 60_000;
 const STOP_LIMIT_MS = 5_000;
 const POLL_MS = 50;
-
-/** Tells what is going on, one line at a time. */
-export type Progress = (line: string) => void;
-
-/**
- * The program of an engine: a local binary, else the package that apt installs.
- * @throws EngineError `not-installable` where neither is possible
- */
-export async function engineProgram(
-  engine: {
-    readonly title: string;
-    readonly program: string;
-    readonly debianPackage: string;
-    readonly urlVariable: string;
-  },
-  onProgress: Progress,
-): Promise<string> {
-  const found = findProgram(engine.program);
-  if (found !== undefined) return found;
-  const remedy = `install ${engine.title} so that "${engine.program}" is in PATH, or give a running one in ${engine.urlVariable}`;
-  if (!aptIsUsable()) throw new EngineError('not-installable', `${engine.title} is missing; ${remedy}`);
-  onProgress(`installing ${engine.title} (Debian package ${engine.debianPackage})`);
-  await aptInstall([engine.debianPackage], onProgress);
-  const installed = findProgram(engine.program);
-  if (installed === undefined)
-    throw new EngineError(
-      'install-failed',
-      `${engine.debianPackage} was installed but has no ${engine.program}; ${remedy}`,
-    );
-  return installed;
-}
 
 /**
  * Starts an engine and waits until `prepare` succeeds, which asks it for something and sets it up; what fails is ended.

@@ -1,5 +1,7 @@
 export * from './apt.ts';
+export * from './docker.ts';
 export * from './engine-error.ts';
+export * from './engine-source.ts';
 export * from './engine.ts';
 export * from './influxdb.ts';
 export * from './mosquitto.ts';

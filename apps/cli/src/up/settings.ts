@@ -1,4 +1,4 @@
-import { claimPort, freePort } from '@muster/engines';
+import { claimPort, freePort, type EngineWay } from '@muster/engines';
 
 /** The ports that can be chosen by name. */
 export const PORT_NAMES = ['broker', 'api', 'postgres', 'influxdb', 'ingestion', 'presence'] as const;
@@ -10,6 +10,7 @@ export interface UpOptions {
   readonly json: boolean;
   readonly devices: number;
   readonly brokers: number;
+  readonly engines: EngineWay;
   /** Ends by itself after so many milliseconds. */
   readonly forMs: number | undefined;
   readonly dir: string;

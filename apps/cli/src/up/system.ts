@@ -89,6 +89,7 @@ export class LocalSystem {
       folder: this.#folder,
       ports,
       brokers: this.options.brokers,
+      way: this.options.engines,
       environment: process.env,
       onStep,
     });
