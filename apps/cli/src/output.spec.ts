@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { plain, table } from './device-commands.ts';
-import { readingsTotal } from './up/screen.ts';
+import { perSecond, readingsTotal } from './up/screen.ts';
 
 describe('a table', () => {
   it('has columns as wide as their widest cell and no blanks at the end', () => {
@@ -26,5 +26,15 @@ describe('the count of readings', () => {
   it('is read from the metrics', () => {
     expect(readingsTotal('# HELP x\nmuster_ingestion_readings_total{service="ingestion"} 42\n')).toBe(42);
     expect(readingsTotal('')).toBe(0);
+  });
+});
+
+describe('the rate of readings', () => {
+  it('is over all samples, and never negative', () => {
+    const sample = (readings: number, atMs: number): { readings: number; atMs: number } => ({ readings, atMs });
+    expect(perSecond([])).toBe(0);
+    expect(perSecond([sample(10, 0)])).toBe(0);
+    expect(perSecond([sample(10, 0), sample(10, 4_000), sample(85, 5_000)])).toBe(15);
+    expect(perSecond([sample(100, 0), sample(0, 1_000)])).toBe(0);
   });
 });

@@ -4,6 +4,8 @@ import type { UpOptions } from './settings.ts';
 import type { SystemAddress } from './system.ts';
 
 const LIVE_EVERY_MS = 1_000;
+/** The rate is over ten seconds: devices report every few. */
+const SAMPLES_KEPT = 11;
 /** Where the output is no terminal, a line now and then is enough. */
 const PLAIN_EVERY_MS = 10_000;
 
@@ -34,7 +36,7 @@ export function showReady(address: SystemAddress, options: UpOptions): void {
 /** Shows devices online and readings a second until it is aborted. */
 export async function showLiveLine(apiUrl: string, metricsUrl: string, signal: AbortSignal): Promise<void> {
   const terminal = process.stdout.isTTY;
-  let before: { readonly readings: number; readonly atMs: number } | undefined;
+  let samples: readonly Sample[] = [];
   while (!signal.aborted) {
     let line: string;
     try {
@@ -42,10 +44,8 @@ export async function showLiveLine(apiUrl: string, metricsUrl: string, signal: A
         await (await fetch(`${apiUrl}/api/v1/presence/summary`, { signal })).json(),
       );
       const readings = readingsTotal(await (await fetch(metricsUrl, { signal })).text());
-      const atMs = performance.now();
-      const rate = before === undefined ? 0 : Math.max(0, ((readings - before.readings) * 1000) / (atMs - before.atMs));
-      before = { readings, atMs };
-      line = `${summary.presence.online} of ${summary.devices} devices online, ${rate.toFixed(1)} readings/s`;
+      samples = [...samples, { readings, atMs: performance.now() }].slice(-SAMPLES_KEPT);
+      line = `${summary.presence.online} of ${summary.devices} devices online, ${perSecond(samples).toFixed(1)} readings/s`;
     } catch (error) {
       if (error instanceof Error && error.name === 'AbortError') return;
       line = `no figures at the moment: ${error instanceof Error ? error.message : String(error)}`;
@@ -53,6 +53,20 @@ export async function showLiveLine(apiUrl: string, metricsUrl: string, signal: A
     process.stdout.write(terminal ? `\r\u001b[K  ${line}` : `  ${new Date().toISOString()}  ${line}\n`);
     await delay(terminal ? LIVE_EVERY_MS : PLAIN_EVERY_MS, undefined, { signal }).catch(() => undefined);
   }
+}
+
+/** The count of readings at one time. */
+export interface Sample {
+  readonly readings: number;
+  readonly atMs: number;
+}
+
+/** Readings a second between the first and the last sample; 0 while there is but one, or after the count began anew. */
+export function perSecond(samples: readonly Sample[]): number {
+  const first = samples.at(0);
+  const last = samples.at(-1);
+  if (first === undefined || last === undefined || last.atMs <= first.atMs) return 0;
+  return Math.max(0, ((last.readings - first.readings) * 1000) / (last.atMs - first.atMs));
 }
 
 /** The count of readings in ingestion's metrics. */
