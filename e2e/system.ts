@@ -3,6 +3,7 @@ import { mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { promisify } from 'node:util';
+import type { Device } from '@muster/contract';
 import { findProgram } from '@muster/engines';
 
 /** What `npm start -- --json` prints when it is ready. */
@@ -176,6 +177,11 @@ export async function curl(
     type: contentType,
     body: contentType.includes('json') ? (JSON.parse(text) as unknown) : text,
   };
+}
+
+/** A device by curl. */
+export async function deviceOf(address: ReadyLine, id: string): Promise<Device> {
+  return (await curl(address, `/api/v1/devices/${id}`)).body as Device;
 }
 
 /** One value by psql. */

@@ -2,16 +2,27 @@ import { Controller, Inject } from '@nestjs/common';
 import { Ctx, Payload } from '@nestjs/microservices';
 import { ContractError, decodeInfo } from '@muster/contract';
 import { DeviceMessageContext, OnTopicRole } from '@muster/broker';
-import { LOGGER, type Logger } from '@muster/service';
+import { LOGGER, METRICS, type Logger } from '@muster/service';
+import { Counter, Registry } from 'prom-client';
 import { Devices } from './devices.ts';
 
 /** Takes what devices say about themselves. */
 @Controller()
 export class InfoController {
+  readonly #refused: Counter<'reason'>;
+
   constructor(
     @Inject(Devices) private readonly devices: Devices,
     @Inject(LOGGER) private readonly logger: Logger,
-  ) {}
+    @Inject(METRICS) metrics: Registry,
+  ) {
+    this.#refused = new Counter({
+      name: 'muster_registry_refused_total',
+      help: 'Messages on info topics that are no info',
+      labelNames: ['reason'],
+      registers: [metrics],
+    });
+  }
 
   /** Keeps an info; acknowledged when it is committed. */
   @OnTopicRole('info')
@@ -22,6 +33,7 @@ export class InfoController {
       await this.devices.takeInfo(context.device, decodeInfo(payload));
     } catch (error) {
       if (!(error instanceof ContractError)) throw error;
+      this.#refused.inc({ reason: error.code });
       this.logger.warn(
         {
           device: context.device,

@@ -68,6 +68,7 @@ export function decommissionReport(input: {
       ...faults,
       'account: not revoked, this release gives devices no accounts of their own',
       'session: not purged, a connected device is not disconnected',
+      'services: told of the tombstone and not waited for; they have it within milliseconds, at the latest after 5 s',
     ],
   };
 }

@@ -1,5 +1,15 @@
 import { execFileSync, spawnSync } from 'node:child_process';
-import { chmodSync, cpSync, existsSync, lstatSync, mkdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  cpSync,
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { createHash } from 'node:crypto';
 import { createRequire } from 'node:module';
 import path from 'node:path';
@@ -113,7 +123,8 @@ function systemUserIdentity(programs: string, data: string): Identity {
     );
   }
   const own = path.join(SYSTEM_FOLDER, createHash('sha256').update(data).digest('hex').slice(0, 16));
-  const copied = path.join(SYSTEM_FOLDER, 'postgres');
+  // Another build of the server has another size; a copy of an older one must not be taken for it.
+  const copied = path.join(SYSTEM_FOLDER, `postgres-${statSync(path.join(programs, 'postgres')).size}`);
   mkdirSync(own, { recursive: true, mode: 0o755 });
   // The user postgres may not be able to enter the folder of the package.
   if (!existsSync(path.join(copied, 'bin/postgres'))) cpSync(path.join(programs, '..'), copied, { recursive: true });
