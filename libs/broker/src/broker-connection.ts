@@ -55,6 +55,13 @@ export interface PublishOptions {
   readonly properties?: IPublishPacket['properties'];
 }
 
+/** One network connection, of which a client has many in its life. */
+interface Network {
+  isLost: boolean;
+  /** Messages that came over it and are not settled; once it is lost they are the broker's again. */
+  inHand: number;
+}
+
 /** What mqtt.js has for its own acknowledgements; not documented, so its version is exact and a test holds it to this. */
 interface PacketSender {
   _sendPacket(packet: { cmd: 'puback'; messageId: number; reasonCode: number }): void;
@@ -77,8 +84,7 @@ export class BrokerConnection {
   readonly #client: MqttClient;
   readonly #options: BrokerConnectionOptions;
   #acknowledgements: AcknowledgementQueue;
-  #network = { isLost: false };
-  #inHand = 0;
+  #network: Network = { isLost: false, inHand: 0 };
   #ready = false;
   #closing = false;
   #lastError: Error | undefined;
@@ -134,7 +140,7 @@ export class BrokerConnection {
 
   /** Messages received whose handlers have not settled them. */
   get inHand(): number {
-    return this.#inHand;
+    return this.#network.inHand;
   }
 
   /**
@@ -219,7 +225,7 @@ export class BrokerConnection {
     if (this.#closing) return;
     this.#closing = true;
     for (const waiter of this.#waiting.splice(0)) waiter.reject(new BrokerError('closed', `${this.broker}: closed`));
-    if (this.#inHand > 0) {
+    if (this.inHand > 0) {
       let timer: NodeJS.Timeout | undefined;
       await Promise.race([
         new Promise<void>((resolve) => (this.#drained = resolve)),
@@ -255,21 +261,22 @@ export class BrokerConnection {
       done(acknowledged ? ACKNOWLEDGE_LATER : undefined);
       return;
     }
-    if (!acknowledged && this.#inHand >= MAX_IN_HAND) {
+    if (!acknowledged && this.inHand >= MAX_IN_HAND) {
       this.#emit({ kind: 'dropped', broker: this.broker, topic: packet.topic });
       done();
       return;
     }
-    this.#inHand += 1;
+    const network = this.#network;
+    network.inHand += 1;
     const release =
       acknowledged && packet.messageId !== undefined ? this.#acknowledgements.add(packet.messageId) : undefined;
     let settled = false;
     const settle = (settlement: Settlement): void => {
       if (settled) return;
       settled = true;
-      this.#inHand -= 1;
+      network.inHand -= 1;
       release?.(settlement);
-      if (this.#inHand === 0) this.#drained?.();
+      if (this.inHand === 0) this.#drained?.();
     };
     const { payload } = packet;
     onMessage(
@@ -281,7 +288,7 @@ export class BrokerConnection {
         retain: packet.retain,
         duplicate: packet.dup,
         receivedAtMs: Date.now(),
-        connection: this.#network,
+        connection: network,
         properties: packet.properties ?? {},
       },
       settle,
@@ -354,7 +361,8 @@ export class BrokerConnection {
     this.#ready = false;
     this.#acknowledgements = this.#newQueue();
     this.#network.isLost = true;
-    this.#network = { isLost: false };
+    this.#network = { isLost: false, inHand: 0 };
+    this.#drained?.();
     if (this.#closing) return;
     if (this.#connectedAtMs > 0) {
       this.#shortLived = Date.now() - this.#connectedAtMs < SHORT_LIVED_MS ? this.#shortLived + 1 : 0;
