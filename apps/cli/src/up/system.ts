@@ -153,7 +153,7 @@ export class LocalSystem {
         ManagedProcess.start({
           name,
           command: process.execPath,
-          args: ['--enable-source-maps', path.join(ROOT, 'apps', name, 'dist/main.js')],
+          args: [path.join(ROOT, 'apps', name, 'dist/main.js')],
           cwd: this.#folder.path,
           env: { ...environment, MUSTER_HTTP_PORT: String(port) },
           logFile,
