@@ -193,7 +193,7 @@ describe('bad input', () => {
           presence: { state: 'online' },
           info: { model: 'fine' },
         }),
-      { timeout: 3_000 },
+      { timeout: 8_000 },
     );
     const reasons = async (): Promise<readonly string[]> =>
       (await psql(address, 'SELECT DISTINCT reason FROM dead_letter ORDER BY 1')).split('\n');
@@ -204,7 +204,7 @@ describe('bad input', () => {
             ...new Set([...bad.map(([reason]) => reason), 'payload-too-large', 'invalid-utf8', 'refused-by-influxdb']),
           ].sort(),
         ),
-      { timeout: 3_000 },
+      { timeout: 8_000 },
     );
     expect(await psql(address, `SELECT encode(payload, 'escape') FROM dead_letter WHERE reason = 'not-a-number'`)).toBe(
       'NaN',
@@ -245,7 +245,7 @@ describe('the command line', () => {
 
   it('decommissions, and says what it did', async () => {
     await publish(address, '-t', 'devices/by-cli/status', '-m', 'online', '-r', '-q', '1');
-    await vi.waitFor(async () => expect((await device('by-cli')).presence.state).toBe('online'), { timeout: 2_000 });
+    await vi.waitFor(async () => expect((await device('by-cli')).presence.state).toBe('online'), { timeout: 5_000 });
     const { code, stdout } = await muster('decommission', 'by-cli');
     expect(code).toBe(0);
     expect(stdout).toMatch(/by-cli: verified at[\s\S]*devices\/by-cli\/status/);

@@ -41,7 +41,7 @@ describe.skipIf(reason !== undefined)(
           expect((await curl(first.address, '/api/v1/devices/boxed')).body).toMatchObject({
             readings: { temp: { value: 21 } },
           }),
-        { timeout: 3_000 },
+        { timeout: 8_000 },
       );
       expect((await first.stop()).code).toBe(0);
       expect(await containers()).toEqual([]);

@@ -71,7 +71,7 @@ describe('npm start', () => {
     await vi.waitFor(
       async () =>
         expect((await curl(address, '/api/v1/presence/summary')).body).toMatchObject({ presence: { online: 2 } }),
-      { timeout: 3_000 },
+      { timeout: 8_000 },
     );
     const { code } = await system.ended;
     expect(code).toBe(0);
@@ -87,7 +87,7 @@ describe('npm start', () => {
     await publish(first.address, '-t', 'devices/keeper/telemetry', '-m', '{"temp":19}', '-q', '1');
     await vi.waitFor(
       async () => expect((await curl(first.address, '/api/v1/devices/keeper')).body).toHaveProperty('readings.temp'),
-      { timeout: 3_000 },
+      { timeout: 8_000 },
     );
     expect((await first.stop()).code).toBe(0);
     const second = await start('--devices', '0', '--dir', dir);
@@ -105,7 +105,7 @@ describe('npm start', () => {
         expect((await curl(system.address, '/api/v1/presence/summary')).body).toMatchObject({
           presence: { online: 2 },
         }),
-      { timeout: 3_000 },
+      { timeout: 8_000 },
     );
     system.signal('SIGINT');
     await delay(50);
