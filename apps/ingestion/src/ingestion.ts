@@ -7,7 +7,13 @@ import {
   type TelemetryEntry,
   type TopicMap,
 } from '@muster/contract';
-import { BrokerConnection, type BrokerTarget, type ReceivedMessage, type Settlement } from '@muster/broker';
+import {
+  BrokerConnection,
+  whenEachWasTried,
+  type BrokerTarget,
+  type ReceivedMessage,
+  type Settlement,
+} from '@muster/broker';
 import type { TombstoneSet } from '@muster/database';
 import { logConnectionEvent, type Logger } from '@muster/service';
 import { BatchWriter, telemetryLine, type Influx } from '@muster/telemetry';
@@ -96,13 +102,7 @@ export class Ingestion {
           },
         }),
     );
-    const results = await Promise.allSettled(
-      this.#connections.map((connection) => connection.whenReady(connectTimeoutMs)),
-    );
-    for (const result of results) {
-      if (result.status === 'rejected' && (result.reason as { code?: unknown }).code === 'subscription-refused')
-        throw result.reason;
-    }
+    await whenEachWasTried(this.#connections, connectTimeoutMs);
   }
 
   /** Takes no more, writes what it has, and leaves the brokers. */

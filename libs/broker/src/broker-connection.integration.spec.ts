@@ -1,7 +1,8 @@
 import { randomUUID } from 'node:crypto';
 import { Socket } from 'node:net';
 import { afterEach, describe, expect, inject, it, vi } from 'vitest';
-import { BrokerConnection, type BrokerConnectionOptions, type ReceivedMessage } from './broker-connection.ts';
+import { BrokerConnection } from './broker-connection.ts';
+import type { BrokerConnectionOptions, ReceivedMessage } from './connection-options.ts';
 import { readRetained } from './retained-sweep.ts';
 
 const { broker } = inject('engines');

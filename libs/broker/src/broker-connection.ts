@@ -1,59 +1,9 @@
 import { Socket } from 'node:net';
 import { connect, type IPublishPacket, type MqttClient } from 'mqtt';
 import { AcknowledgementQueue, type Settlement } from './acknowledgement-queue.ts';
-import { BrokerError, type BrokerTarget, type ConnectionEvent } from './broker-target.ts';
+import type { BrokerConnectionOptions, PublishOptions } from './connection-options.ts';
+import { BrokerError, type ConnectionEvent } from './broker-target.ts';
 import { reconnectDelayMs, SHORT_LIVED_MS } from './reconnect-delay.ts';
-
-/** A message as it came from a broker. */
-export interface ReceivedMessage {
-  /** Name of the broker. */
-  readonly broker: string;
-  readonly topic: string;
-  readonly payload: Uint8Array;
-  readonly qos: 0 | 1 | 2;
-  /** A replay of retained state, or with retain-as-published whatever the publisher set. */
-  readonly retain: boolean;
-  /** The broker has sent it before and got no acknowledgement. */
-  readonly duplicate: boolean;
-  readonly receivedAtMs: number;
-  /** The network connection it came over; once that is lost the broker delivers it again, if it is not QoS 0. */
-  readonly connection: { readonly isLost: boolean };
-  readonly properties: NonNullable<IPublishPacket['properties']>;
-}
-
-/** Takes a message; `settle` is called once, when it is safe, and only then is a QoS 1 message acknowledged. */
-export type MessageHandler = (message: ReceivedMessage, settle: (settlement: Settlement) => void) => void;
-
-/** What to receive, with the options of MQTT 5, section 3.8.3.1. */
-export interface Subscription {
-  readonly filter: string;
-  readonly qos: 0 | 1;
-  readonly noLocal?: boolean;
-  readonly retainAsPublished?: boolean;
-  /** 0: send retained messages at every subscribe; 1: only if the subscription is new; 2: never. */
-  readonly retainHandling?: 0 | 1 | 2;
-}
-
-/** How one connection is made; a connection serves one purpose. */
-export interface BrokerConnectionOptions {
-  readonly broker: BrokerTarget;
-  readonly clientId: string;
-  /** How long the broker keeps the session after the connection is gone; 0 starts clean each time. */
-  readonly sessionExpirySeconds: number;
-  readonly keepAliveSeconds?: number;
-  /** Where the client keeps its own retained status: birth, will, and `shutdown` when it is closed in order. */
-  readonly statusTopic?: string;
-  readonly subscriptions?: readonly Subscription[];
-  readonly onMessage?: MessageHandler;
-  readonly onEvent?: (event: ConnectionEvent) => void;
-}
-
-/** How a message is published. */
-export interface PublishOptions {
-  readonly qos?: 0 | 1;
-  readonly retain?: boolean;
-  readonly properties?: IPublishPacket['properties'];
-}
 
 /** One network connection, of which a client has many in its life. */
 interface Network {
@@ -380,6 +330,21 @@ export class BrokerConnection {
 
   #emit(event: ConnectionEvent): void {
     this.#options.onEvent?.(event);
+  }
+}
+
+/**
+ * Resolves when every connection has been tried: one whose broker is away goes on trying by itself.
+ * @throws BrokerError `subscription-refused`: that no waiting mends
+ */
+export async function whenEachWasTried(connections: readonly BrokerConnection[], timeoutMs: number): Promise<void> {
+  const results = await Promise.allSettled(connections.map((connection) => connection.whenReady(timeoutMs)));
+  for (const result of results) {
+    const isRefused =
+      result.status === 'rejected' &&
+      result.reason instanceof BrokerError &&
+      result.reason.code === 'subscription-refused';
+    if (isRefused) throw result.reason;
   }
 }
 

@@ -2,7 +2,8 @@ import { BaseRpcContext, EventPattern, Server, type CustomTransportStrategy } fr
 import type { DeviceId, TopicMap, TopicRole } from '@muster/contract';
 import pRetry from 'p-retry';
 import { catchError, isObservable, lastValueFrom, throwError, type Observable } from 'rxjs';
-import { BrokerConnection, type ReceivedMessage } from './broker-connection.ts';
+import { BrokerConnection, whenEachWasTried } from './broker-connection.ts';
+import type { ReceivedMessage } from './connection-options.ts';
 import type { BrokerTarget, ConnectionEvent } from './broker-target.ts';
 
 /** Handlers that fail are given so long at the end. */
@@ -100,15 +101,7 @@ export class DeviceTransport extends Server implements CustomTransportStrategy {
       callback(error);
       return;
     }
-    Promise.allSettled(this.#connections.map((connection) => connection.whenReady(this.#options.connectTimeoutMs)))
-      .then((results) => {
-        const refused = results.find(
-          (result) =>
-            result.status === 'rejected' && (result.reason as { code?: unknown }).code === 'subscription-refused',
-        );
-        callback(refused?.status === 'rejected' ? refused.reason : undefined);
-      })
-      .catch(callback);
+    whenEachWasTried(this.#connections, this.#options.connectTimeoutMs).then(() => callback(), callback);
   }
 
   /** Messages of one topic are handled one after the other, so that the last one received has the last word. */

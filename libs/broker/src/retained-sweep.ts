@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
-import { BrokerConnection, type ReceivedMessage } from './broker-connection.ts';
+import { BrokerConnection } from './broker-connection.ts';
+import type { ReceivedMessage } from './connection-options.ts';
 import type { BrokerTarget } from './broker-target.ts';
 
 /**

@@ -68,7 +68,7 @@ export class Supervisor {
 
   /**
    * Starts a process and keeps it running from now on.
-   * @throws StoppedError when the system was stopped meanwhile: the process has been ended again
+   * @throws StoppedError when the system is being stopped: what has started meanwhile is ended by stop()
    */
   async start(component: Component): Promise<ManagedProcess> {
     const starting = this.#start(component);
