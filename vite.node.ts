@@ -45,21 +45,31 @@ const OPTIONAL = [
 ];
 
 /** One JavaScript file for Node with everything in it, and assets beside: it runs from an empty folder. */
-export function nodeApplication(folder: string, assets: Assets = {}, external: readonly string[] = []): UserConfig {
+export function nodeApplication(folder: string, assets: Assets = {}): UserConfig {
+  return nodeBundle(folder, assets, { main: path.join(folder, 'src/main.ts') });
+}
+
+/** Entry points for Node with everything in them, in one folder; what several of them need stands there once. */
+export function nodeBundle(folder: string, assets: Assets, entries: Readonly<Record<string, string>>): UserConfig {
   return defineConfig({
     root: folder,
     build: {
-      ssr: 'src/main.ts',
+      ssr: true,
       outDir: 'dist',
       target: 'node20',
       sourcemap: true,
       minify: false,
       rolldownOptions: {
-        external: [...OPTIONAL, ...external],
-        output: { entryFileNames: 'main.js', codeSplitting: false },
+        input: { ...entries },
+        external: OPTIONAL,
+        output: {
+          entryFileNames: '[name].js',
+          chunkFileNames: 'shared-[hash].js',
+          codeSplitting: Object.keys(entries).length > 1,
+        },
       },
     },
-    ssr: { noExternal: true, external: [...OPTIONAL, ...external] },
+    ssr: { noExternal: true, external: OPTIONAL },
     plugins: [
       {
         name: 'muster-assets',

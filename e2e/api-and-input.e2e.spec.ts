@@ -9,6 +9,7 @@ import {
   curl,
   deviceOf,
   execute,
+  muster as asOperator,
   psql,
   publish,
   StartedSystem,
@@ -230,8 +231,7 @@ describe('bad input', () => {
 });
 
 describe('the command line', () => {
-  const muster = (...args: readonly string[]): ReturnType<typeof execute> =>
-    execute('node', ['apps/cli/dist/main.js', ...args, '--url', address.api.url]);
+  const muster = (...args: readonly string[]): ReturnType<typeof execute> => asOperator(address, ...args);
 
   it('lists and shows devices, for people and as JSON', async () => {
     expect((await muster('device', 'ls')).stdout).toMatch(/DEVICE +PRESENCE +REASON[\s\S]*sensor42 +lost +will/);

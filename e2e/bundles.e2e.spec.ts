@@ -15,7 +15,10 @@ function lonely(app: string): string {
   return folder;
 }
 
+const SERVICES = ['agent', 'ingestion', 'presence', 'registry'];
+
 const nowhere = {
+  MUSTER_AGENT_FOLDER: '/nowhere',
   MUSTER_POSTGRES_URL: 'postgresql://u:p@127.0.0.1:9/d',
   MUSTER_BROKERS: 'mosquitto-0=mqtt://127.0.0.1:9',
   MUSTER_INFLUXDB_URL: 'http://127.0.0.1:9',
@@ -24,56 +27,47 @@ const nowhere = {
 };
 
 describe('a build, alone in an empty folder', () => {
-  it.each(['ingestion', 'presence', 'registry'])(
-    '%s starts, is alive, is not ready without its engines, and stops in order',
-    async (app) => {
-      const folder = lonely(app);
-      const port = await freePort();
-      const service = spawn('node', ['main.js'], {
-        cwd: folder,
-        env: { PATH: process.env['PATH'], ...nowhere, MUSTER_HTTP_PORT: String(port) },
-        stdio: ['ignore', 'pipe', 'inherit'],
-      });
-      const log: string[] = [];
-      service.stdout.on('data', (chunk: Buffer) => log.push(chunk.toString()));
-      const ended = new Promise<number | null>((resolve) => service.on('exit', resolve));
-      const get = (route: string): Promise<Response> => fetch(`http://127.0.0.1:${port}${route}`);
-      await vi.waitFor(async () => expect((await get('/healthz')).status).toBe(200), { timeout: 10_000 });
-      const readiness = await get('/readyz');
-      expect([readiness.status, await readiness.json()]).toEqual([
-        503,
-        expect.objectContaining({ status: 'not ready' }),
-      ]);
-      expect(await (await get('/metrics')).text()).toContain('process_cpu_user_seconds_total');
-      if (app === 'registry') {
-        expect((await get('/')).headers.get('content-type')).toContain('text/html');
-        expect((await get('/docs')).status).toBe(200);
-      }
-      service.kill('SIGTERM');
-      expect(await ended).toBe(0);
-      for (const line of log.join('').trim().split('\n'))
-        expect(JSON.parse(line)).toMatchObject({ service: app, level: expect.any(String), msg: expect.any(String) });
-      expect(log.join('')).not.toContain(':p@');
-    },
-  );
+  it.each(SERVICES)('%s starts, is alive, is not ready without its engines, and stops in order', async (app) => {
+    const folder = lonely(app);
+    const port = await freePort();
+    const service = spawn('node', ['main.js'], {
+      cwd: folder,
+      env: { PATH: process.env['PATH'], ...nowhere, MUSTER_HTTP_PORT: String(port) },
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    const log: string[] = [];
+    service.stdout.on('data', (chunk: Buffer) => log.push(chunk.toString()));
+    const ended = new Promise<number | null>((resolve) => service.on('exit', resolve));
+    const get = (route: string): Promise<Response> => fetch(`http://127.0.0.1:${port}${route}`);
+    await vi.waitFor(async () => expect((await get('/healthz')).status).toBe(200), { timeout: 10_000 });
+    const readiness = await get('/readyz');
+    expect([readiness.status, await readiness.json()]).toEqual([503, expect.objectContaining({ status: 'not ready' })]);
+    expect(await (await get('/metrics')).text()).toContain('process_cpu_user_seconds_total');
+    if (app === 'registry') {
+      expect((await get('/')).headers.get('content-type')).toContain('text/html');
+      expect((await get('/docs')).status).toBe(200);
+    }
+    service.kill('SIGTERM');
+    expect(await ended).toBe(0);
+    for (const line of log.join('').trim().split('\n'))
+      expect(JSON.parse(line)).toMatchObject({ service: app, level: expect.any(String), msg: expect.any(String) });
+    expect(log.join('')).not.toContain(':p@');
+  });
 
-  it.each(['ingestion', 'presence', 'registry'])(
-    '%s without configuration says in one line which variables are missing',
-    async (app) => {
-      const { code, stdout } = await execute('env', [
-        '-i',
-        `PATH=${process.env['PATH']}`,
-        'node',
-        path.join(lonely(app), 'main.js'),
-      ]);
-      expect(code).toBe(1);
-      expect(JSON.parse(stdout)).toMatchObject({
-        level: 'fatal',
-        code: 'configuration',
-        msg: expect.stringContaining('MUSTER_POSTGRES_URL'),
-      });
-    },
-  );
+  it.each(SERVICES)('%s without configuration says in one line which variables are missing', async (app) => {
+    const { code, stdout } = await execute('env', [
+      '-i',
+      `PATH=${process.env['PATH']}`,
+      'node',
+      path.join(lonely(app), 'main.js'),
+    ]);
+    expect(code).toBe(1);
+    expect(JSON.parse(stdout)).toMatchObject({
+      level: 'fatal',
+      code: 'configuration',
+      msg: expect.stringContaining('MUSTER_POSTGRES_URL'),
+    });
+  });
 
   it('the command line runs, and has what it needs to migrate beside it', async () => {
     const folder = lonely('cli');

@@ -3,7 +3,7 @@ import path from 'node:path';
 import { findProgram } from '@muster/engines';
 import { chromium, type Browser, type Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { missingProgram, publish, StartedSystem, stateFolder } from './system.ts';
+import { curl, missingProgram, publish, StartedSystem, stateFolder } from './system.ts';
 
 const CHROMIUM = findProgram('chromium') ?? findProgram('google-chrome') ?? '';
 const SCREENSHOTS = path.join(import.meta.dirname, '../node_modules/.cache/screenshots');
@@ -39,8 +39,27 @@ describe.skipIf(reason !== undefined)(`the console${reason === undefined ? '' : 
     await system.stop();
   });
 
-  it('says what to do while there are no devices', async () => {
+  it('lets nobody see anything without a token, and says why one is not taken', async () => {
     await page.goto(system.address.console.url);
+    await page.getByLabel('Token').fill('muster_wrong');
+    await page.getByRole('button', { name: 'Sign in' }).click();
+    await page.getByText('Not signed in: this token is unknown, revoked or expired.').waitFor();
+    // Chromium itself tells of every 401 that it gets.
+    expect(faults.splice(0).every((fault) => fault.includes('401'))).toBe(true);
+  });
+
+  it('signs in with the token of the link that npm start prints, and keeps it from scripts and the address', async () => {
+    await page.goto('about:blank');
+    await page.goto(`${system.address.console.url}/#token=${system.address.api.token}`);
+    await page.getByRole('button', { name: 'Sign out' }).waitFor();
+    expect(page.url()).toBe(`${system.address.console.url}/`);
+    expect(await page.evaluate('document.cookie')).toBe('');
+    const [cookie] = await page.context().cookies(`${system.address.console.url}/api`);
+    expect(cookie).toMatchObject({ httpOnly: true, sameSite: 'Strict' });
+  });
+
+  it('says what to do while there are no devices, still signed in after a reload', async () => {
+    await page.reload();
     await page.getByText('They appear by themselves when they are first heard').waitFor();
   });
 
@@ -66,11 +85,8 @@ describe.skipIf(reason !== undefined)(`the console${reason === undefined ? '' : 
 
   it('takes hostile names for text', async () => {
     const name = '<img src=x onerror=alert(1)>';
-    await fetch(`${system.address.api.url}/api/v1/devices/porch`, {
-      method: 'PATCH',
-      headers: { 'content-type': 'application/json' },
-      body: JSON.stringify({ name }),
-    });
+    const body = JSON.stringify({ name });
+    await curl(system.address, '/api/v1/devices/porch', '-X', 'PATCH', '--json', body);
     await page.getByText(name).waitFor();
     await page.screenshot({ path: path.join(SCREENSHOTS, 'console.png') });
   });
@@ -80,6 +96,14 @@ describe.skipIf(reason !== undefined)(`the console${reason === undefined ? '' : 
     await page.getByText('No device matches.').waitFor();
     await page.getByLabel('Device').fill('POR');
     await page.locator('tr[data-device="porch"]').waitFor();
+  });
+
+  it('signs out', async () => {
+    await page.getByRole('button', { name: 'Sign out' }).click();
+    await page.getByLabel('Token').waitFor();
+    await page.reload();
+    await page.getByLabel('Token').waitFor();
+    expect(faults.splice(0).every((fault) => fault.includes('401'))).toBe(true);
   });
 
   it('shows no error of its own', () => {

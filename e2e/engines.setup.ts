@@ -57,7 +57,7 @@ export default async function setup(project: TestProject): Promise<() => Promise
   try {
     engines.push(
       await startMosquitto(
-        { ...plan('mosquitto', brokerPort), name: 'mosquitto-0' },
+        { ...plan('mosquitto', brokerPort), account, name: 'mosquitto-0' },
         await mosquittoSource('auto', say),
       ),
     );

@@ -52,7 +52,7 @@ describe.skipIf(reason !== undefined)(
       const settings = [`plugin ${PLUGIN ?? ''}`, `plugin_opt_config_file ${security}`];
       mosquitto = await startMosquitto(
         {
-          ...account,
+          account,
           name: 'mosquitto-0',
           folder: path.join(folder, 'mosquitto'),
           logFile: path.join(folder, 'log'),

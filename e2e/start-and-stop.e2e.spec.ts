@@ -60,6 +60,7 @@ describe('npm start', () => {
     const system = await start('--devices', '2', '--for', '3s', '--dir', dir);
     const { address } = system;
     expect(Object.keys(address.pids).sort()).toEqual([
+      'agent',
       'influxdb',
       'ingestion',
       'mosquitto-0',
@@ -67,7 +68,7 @@ describe('npm start', () => {
       'presence',
       'registry',
     ]);
-    expect(running(address.pids)).toHaveLength(6);
+    expect(running(address.pids)).toHaveLength(7);
     await vi.waitFor(
       async () =>
         expect((await curl(address, '/api/v1/presence/summary')).body).toMatchObject({ presence: { online: 2 } }),

@@ -9,9 +9,16 @@ import { findProgram } from '@muster/engines';
 /** What `npm start -- --json` prints when it is ready. */
 export interface ReadyLine {
   readonly ready: true;
-  readonly api: { readonly url: string; readonly token: string | null };
+  readonly api: { readonly url: string; readonly token: string };
   readonly console: { readonly url: string };
-  readonly broker: { readonly urls: readonly string[]; readonly username: string; readonly password: string };
+  readonly broker: {
+    readonly urls: readonly string[];
+    readonly serviceUrls: readonly string[];
+    /** Of the account that devices may share. */
+    readonly username: string;
+    readonly password: string;
+    readonly ca: string | null;
+  };
   readonly influxdb: {
     readonly url: string;
     readonly database: string;
@@ -38,6 +45,9 @@ export function stateFolder(): string {
   return mkdtempSync(path.join(tmpdir(), 'muster-e2e-'));
 }
 
+/** The account that any client may use: most tests are many devices at once. */
+const SHARED_ACCOUNT = '--shared-account';
+
 /** A started system, as a script sees it. */
 export class StartedSystem {
   readonly events: Readonly<Record<string, unknown>>[] = [];
@@ -48,8 +58,8 @@ export class StartedSystem {
   readonly #child: ChildProcess;
   readonly ended: Promise<Finished>;
 
-  constructor(args: readonly string[]) {
-    this.#child = spawn('npm', ['start', '--silent', '--', '--json', ...args], {
+  constructor(args: readonly string[], accounts: readonly string[] = [SHARED_ACCOUNT]) {
+    this.#child = spawn('npm', ['start', '--silent', '--', '--json', ...accounts, ...args], {
       cwd: ROOT,
       stdio: ['ignore', 'pipe', 'pipe'],
     });
@@ -66,9 +76,14 @@ export class StartedSystem {
   }
 
   /** Starts a system and waits until it is ready. */
-  static async start(args: readonly string[]): Promise<StartedSystem> {
-    const system = new StartedSystem(args);
-    await system.whenReady();
+  static async start(args: readonly string[], accounts?: readonly string[]): Promise<StartedSystem> {
+    const system = new StartedSystem(args, accounts);
+    try {
+      await system.whenReady();
+    } catch (error) {
+      await system.stop();
+      throw error;
+    }
     return system;
   }
 
@@ -119,13 +134,24 @@ export class StartedSystem {
 /** The arguments with which mosquitto_pub and mosquitto_sub reach a system's broker. */
 export function brokerArguments({ broker }: ReadyLine, index = 0): readonly string[] {
   const { hostname, port } = new URL(broker.urls[index] ?? '');
-  return ['-h', hostname, '-p', port, '-u', broker.username, '-P', broker.password];
+  const tls = broker.ca === null ? [] : ['--cafile', broker.ca];
+  return ['-h', hostname, '-p', port, ...tls, '-u', broker.username, '-P', broker.password];
 }
 
 /** Runs a program to its end; never throws for an exit code. */
-export async function execute(program: string, args: readonly string[], limitMs = 20_000): Promise<Finished> {
+export async function execute(
+  program: string,
+  args: readonly string[],
+  limitMs = 20_000,
+  environment: Readonly<Record<string, string>> = {},
+): Promise<Finished> {
   try {
-    const { stdout, stderr } = await run(program, args, { timeout: limitMs, cwd: ROOT, maxBuffer: 64 * 1024 * 1024 });
+    const { stdout, stderr } = await run(program, args, {
+      timeout: limitMs,
+      cwd: ROOT,
+      env: { ...process.env, ...environment },
+      maxBuffer: 64 * 1024 * 1024,
+    });
     return { code: 0, stdout, stderr };
   } catch (error) {
     const failed = error as { code?: number | string; stdout?: string; stderr?: string };
@@ -154,7 +180,12 @@ export async function retained(address: ReadyLine, filter: string): Promise<read
   return stdout.split('\n').filter((line) => line !== '');
 }
 
-/** An answer of the REST API by curl. */
+/** The header that every request of the API needs. */
+export function authorization({ api }: ReadyLine): string {
+  return `authorization: Bearer ${api.token}`;
+}
+
+/** An answer of the REST API by curl, with the system's own token. */
 export async function curl(
   address: ReadyLine,
   path_: string,
@@ -165,6 +196,8 @@ export async function curl(
     '--path-as-is',
     '-w',
     '\n%{http_code} %{content_type}',
+    '-H',
+    authorization(address),
     ...args,
     `${address.api.url}${path_}`,
   ]);
@@ -208,6 +241,12 @@ export async function influxql(address: ReadyLine, query: string): Promise<strin
     `q=${query}`,
   ]);
   return stdout;
+}
+
+/** `muster` with the system's own token. */
+export async function muster(address: ReadyLine, ...args: readonly string[]): Promise<Finished> {
+  const environment = { MUSTER_URL: address.api.url, MUSTER_TOKEN: address.api.token };
+  return execute('node', ['apps/cli/dist/main.js', ...args], 60_000, environment);
 }
 
 /** Why a test cannot run for want of a program; undefined where it can. In CI it fails instead of being skipped. */

@@ -19,9 +19,10 @@ export class ApiError extends Error {
  */
 export async function callApi<Schema extends z.ZodType>(
   target: ApiTarget,
-  method: 'GET' | 'POST' | 'PATCH',
+  method: 'GET' | 'POST' | 'PATCH' | 'DELETE',
   path: string,
   schema: Schema,
+  body?: unknown,
 ): Promise<z.infer<Schema>> {
   let answer: Response;
   try {
@@ -29,8 +30,10 @@ export async function callApi<Schema extends z.ZodType>(
       method,
       headers: {
         accept: 'application/json',
+        ...(body === undefined ? {} : { 'content-type': 'application/json' }),
         ...(target.token === undefined ? {} : { authorization: `Bearer ${target.token}` }),
       },
+      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
       signal: AbortSignal.timeout(60_000),
     });
   } catch (error) {
@@ -40,16 +43,16 @@ export async function callApi<Schema extends z.ZodType>(
       { cause: error },
     );
   }
-  const body: unknown = await answer.json().catch(() => undefined);
+  const answered: unknown = await answer.json().catch(() => undefined);
   if (!answer.ok) {
-    const problem = problemSchema.safeParse(body);
+    const problem = problemSchema.safeParse(answered);
     throw new ApiError(
       problem.success
-        ? `${problem.data.status}: ${problem.data.detail ?? problem.data.title}`
+        ? `${problem.data.status}: ${problem.data.detail ?? problem.data.title}${answer.status === 401 ? ' (MUSTER_TOKEN, or run it where the state folder of npm start is)' : ''}`
         : `${answer.status} ${answer.statusText}`,
     );
   }
-  const parsed = schema.safeParse(body);
+  const parsed = schema.safeParse(answered);
   if (!parsed.success)
     throw new ApiError(
       `${target.url} answered something else than this version expects; is it Muster of another version?`,

@@ -1,14 +1,19 @@
-import { deviceIdSchema } from '@muster/contract';
+import { existsSync, readFileSync } from 'node:fs';
+import path from 'node:path';
+import { deviceIdSchema, scopeSchema, type Scope } from '@muster/contract';
 import { migrate } from '@muster/database';
 import type { EngineWay } from '@muster/engines';
 import { postgresVariables, readConfiguration } from '@muster/service';
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { z } from 'zod';
+import { createToken, issueCredentials, listTokens, revokeCredentials, revokeToken } from './access-commands.ts';
 import type { ApiTarget } from './api-client.ts';
+import { addSecureCommands } from './secure-commands.ts';
 import { decommissionDevice, listDevices, showDevice } from './device-commands.ts';
-import { addPort, durationMs, UsageError, type PortName } from './up/settings.ts';
+import { addPort, durationMs, PORT_NAMES, UsageError, type PortName } from './up/settings.ts';
 import { up } from './up/up.ts';
 
+const STATE_FOLDER = '.muster';
 const EXIT_FAILURE = 1;
 const EXIT_USAGE = 2;
 
@@ -28,13 +33,57 @@ function device(text: string): string {
 function apiTarget(command: Command): ApiTarget {
   const { url } = command.optsWithGlobals<{ url: string }>();
   if (!URL.canParse(url)) throw new UsageError(`--url expects http://HOST:PORT; found ${JSON.stringify(url)}`);
-  return { url, token: process.env['MUSTER_TOKEN'] };
+  const isOwn = ['127.0.0.1', 'localhost', '[::1]'].includes(new URL(url).hostname);
+  return { url, token: process.env['MUSTER_TOKEN'] ?? (isOwn ? ownToken() : undefined) };
+}
+
+/** The token of the system that was started in this folder: whoever can read the file may use it. */
+function ownToken(): string | undefined {
+  try {
+    const { token } = JSON.parse(readFileSync(path.join(STATE_FOLDER, 'secrets.json'), 'utf8')) as { token?: unknown };
+    return typeof token === 'string' ? token : undefined;
+  } catch {
+    // No system was started here: the API says that a token is needed.
+    return undefined;
+  }
+}
+
+/** The authority of the system that was started in this folder, if it speaks TLS. */
+function ownAuthority(): string | undefined {
+  const file = path.join(STATE_FOLDER, 'tls/ca.crt');
+  return existsSync(file) ? file : undefined;
 }
 
 function api(command: Command): Command {
   return command
     .option('--url <origin>', 'where the API is', process.env['MUSTER_URL'] ?? 'http://127.0.0.1:8300')
     .option('--json', 'print JSON on standard output', false);
+}
+
+function addTokenCommands(muster: Command): void {
+  const tokens = muster.command('token').description('tokens of the REST API');
+  api(tokens.command('ls').description('list tokens')).action(async (options: { json: boolean }, command: Command) => {
+    await listTokens(apiTarget(command), options);
+  });
+  api(
+    tokens
+      .command('create')
+      .description('make a token; it is shown this once')
+      .argument('<name>', 'who or what will use it')
+      .addOption(
+        new Option('--scope <scope>', 'what it allows: to look, to change devices too, to manage tokens too')
+          .choices(scopeSchema.options)
+          .default('viewer'),
+      )
+      .option('--expires <days>', 'after how many days it ends', count),
+  ).action(async (name: string, options: { json: boolean; scope: Scope; expires?: number }, command: Command) => {
+    await createToken(apiTarget(command), { name, scope: options.scope, expiresInDays: options.expires }, options);
+  });
+  api(tokens.command('revoke').description('revoke a token').argument('<id>', 'its id, as "token ls" shows it')).action(
+    async (id: string, options: { json: boolean }, command: Command) => {
+      await revokeToken(apiTarget(command), id, options);
+    },
+  );
 }
 
 function program(): Command {
@@ -53,14 +102,11 @@ function program(): Command {
         .choices(['auto', 'local', 'docker'])
         .default('auto'),
     )
-    .option('--dir <path>', 'where the state is kept', '.muster')
+    .option('--tls', 'brokers speak TLS alone; certificates are made at the first start', false)
+    .option('--shared-account', 'an account that any number of devices may share, with any client id', false)
+    .option('--dir <path>', 'where the state is kept', STATE_FOLDER)
     .option('--for <duration>', 'end after so long: 60s, 5m, 1h', durationMs)
-    .option(
-      '--port <name=number>',
-      'a port: broker, api, postgres, influxdb, ingestion, presence',
-      addPort,
-      new Map<PortName, number>(),
-    )
+    .option('--port <name=number>', `a port: ${PORT_NAMES.join(', ')}`, addPort, new Map<PortName, number>())
     .option('--watch', 'build what changes and start its service again', false)
     .option('--json', 'one JSON line when ready and one for each event; ports are free ones unless given', false)
     .action(
@@ -68,6 +114,8 @@ function program(): Command {
         devices: number;
         brokers: number;
         engines: EngineWay;
+        tls: boolean;
+        sharedAccount: boolean;
         dir: string;
         for?: number;
         port: ReadonlyMap<PortName, number>;
@@ -80,6 +128,8 @@ function program(): Command {
           devices: options.devices,
           brokers: options.brokers,
           engines: options.engines,
+          tls: options.tls,
+          sharedAccount: options.sharedAccount,
           forMs: options.for,
           dir: options.dir,
           watch: options.watch,
@@ -122,6 +172,27 @@ function program(): Command {
   ).action(async (id: string, options: { json: boolean }, command: Command) => {
     await showDevice(apiTarget(command), id, options);
   });
+
+  api(
+    devices
+      .command('credentials')
+      .description('give a device its account at the brokers; the password is shown this once')
+      .argument('<device>', 'its id', device),
+  )
+    .option('--rotate', 'a new password for the account that it has', false)
+    .action(async (id: string, options: { json: boolean; rotate: boolean }, command: Command) => {
+      await issueCredentials(apiTarget(command), id, { ...options, ca: ownAuthority() });
+    });
+  api(
+    devices
+      .command('revoke')
+      .description('take the account of a device away: it is disconnected and not let in again')
+      .argument('<device>', 'its id', device),
+  ).action(async (id: string, options: { json: boolean }, command: Command) => {
+    if (!(await revokeCredentials(apiTarget(command), id, options))) process.exitCode = EXIT_FAILURE;
+  });
+  addTokenCommands(muster);
+  addSecureCommands(muster);
 
   api(
     muster

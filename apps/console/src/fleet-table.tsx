@@ -1,10 +1,16 @@
 import { useState, type JSX } from 'react';
-import { presenceStateSchema, type Device, type PresenceState } from '@muster/contract';
+import { presenceStateSchema, type Device, type PresenceState, type SignedIn } from '@muster/contract';
 import { ageText, valueText } from './texts.ts';
 import { useLiveFleet } from './live-fleet.ts';
 
 /** The live table of devices: state, why, and last values. */
-export function FleetTable(): JSX.Element {
+export function FleetTable({
+  session,
+  onSignOut,
+}: {
+  readonly session: SignedIn;
+  readonly onSignOut: () => Promise<void>;
+}): JSX.Element {
   const { devices, updatedAt, fault } = useLiveFleet();
   const [filter, setFilter] = useState('');
   const [state, setState] = useState<PresenceState | undefined>(undefined);
@@ -46,6 +52,9 @@ export function FleetTable(): JSX.Element {
           onChange={(event) => setFilter(event.target.value)}
         />
         <a href="/docs">API</a>
+        <button type="button" title={`${session.name}, ${session.scope}`} onClick={() => void onSignOut()}>
+          Sign out
+        </button>
       </header>
       {fault !== undefined && (
         <p role="alert">

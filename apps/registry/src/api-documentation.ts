@@ -8,8 +8,10 @@ import { problemSchema } from '@muster/contract';
 import { z } from 'zod';
 
 const PROBLEMS: Readonly<Record<number, string>> = {
-  404: 'There is no such device',
-  409: 'Not in the state that the device is in',
+  401: 'No token, or one that is unknown, revoked or expired',
+  403: 'The token does not allow this',
+  404: 'There is no such thing',
+  409: 'Not in the state that it is in',
   422: 'The request does not keep to its schema; nothing was done',
 };
 
@@ -53,6 +55,8 @@ export function openApiDocument(application: NestExpressApplication): OpenAPIObj
       'Fleet monitor for MQTT devices: devices, presence with its reason, decommissioning with its proof.',
     )
     .setVersion('1')
+    .addBearerAuth({ type: 'http', scheme: 'bearer', description: 'A token of the API' }, 'token')
+    .addSecurityRequirements('token')
     .build();
   const document = SwaggerModule.createDocument(application, configuration, {
     standardSchemaConverter: (schema, { schemaType }) => jsonSchema(schema, schemaType),

@@ -1,6 +1,7 @@
-import { Body, Controller, Get, HttpCode, Inject, Param, Patch, Post, Query, Res } from '@nestjs/common';
+import { Body, Controller, Delete, Get, HttpCode, Inject, Param, Patch, Post, Query, Res } from '@nestjs/common';
 import { ApiOperation, ApiResponse, ApiTags } from '@nestjs/swagger';
 import {
+  credentialsSchema,
   decommissionReportSchema,
   decommissionRequestSchema,
   deviceIdSchema,
@@ -9,6 +10,8 @@ import {
   deviceQuerySchema,
   deviceSchema,
   fleetSummarySchema,
+  revocationSchema,
+  type Credentials as DeviceCredentials,
   type DecommissionReport,
   type DecommissionRequest,
   type Device,
@@ -17,9 +20,12 @@ import {
   type DevicePatch,
   type DeviceQuery,
   type FleetSummary,
+  type Revocation,
 } from '@muster/contract';
 import type { Response } from 'express';
+import { RequireScope } from './access.guard.ts';
 import { ApiProblem } from './api-documentation.ts';
+import { Credentials } from './credentials.ts';
 import { Decommissioning } from './decommissioning.ts';
 import { Devices } from './devices.ts';
 
@@ -30,12 +36,13 @@ export class DevicesController {
   constructor(
     @Inject(Devices) private readonly devices: Devices,
     @Inject(Decommissioning) private readonly decommissioning: Decommissioning,
+    @Inject(Credentials) private readonly credentials: Credentials,
   ) {}
 
   @Get('devices')
   @ApiOperation({ summary: 'Devices in the order of their ids, a page at a time' })
   @ApiResponse({ status: 200, description: 'A page', standardSchema: devicePageSchema })
-  @ApiProblem(422)
+  @ApiProblem(401, 422)
   async list(@Query({ schema: deviceQuerySchema }) query: DeviceQuery): Promise<DevicePage> {
     return this.devices.page(query);
   }
@@ -50,15 +57,16 @@ export class DevicesController {
   @Get('devices/:id')
   @ApiOperation({ summary: 'One device: last readings, presence and why' })
   @ApiResponse({ status: 200, description: 'The device', standardSchema: deviceSchema })
-  @ApiProblem(404, 422)
+  @ApiProblem(401, 403, 404, 422)
   async find(@Param('id', { schema: deviceIdSchema }) id: DeviceId): Promise<Device> {
     return this.devices.find(id);
   }
 
   @Patch('devices/:id')
+  @RequireScope('operator')
   @ApiOperation({ summary: 'Change name or description; a discovered device becomes a registered one' })
   @ApiResponse({ status: 200, description: 'The device', standardSchema: deviceSchema })
-  @ApiProblem(404, 409, 422)
+  @ApiProblem(401, 403, 404, 409, 422)
   async patch(
     @Param('id', { schema: deviceIdSchema }) id: DeviceId,
     @Body({ schema: devicePatchSchema }) patch: DevicePatch,
@@ -67,6 +75,7 @@ export class DevicesController {
   }
 
   @Post('devices/:id/decommission')
+  @RequireScope('operator')
   @HttpCode(200)
   @ApiOperation({ summary: 'Take a device out of service for good and prove that no retained message of it is left' })
   @ApiResponse({
@@ -79,7 +88,7 @@ export class DevicesController {
     description: 'Not yet verified everywhere; call again to go on',
     standardSchema: decommissionReportSchema,
   })
-  @ApiProblem(404, 422)
+  @ApiProblem(401, 403, 404, 422)
   async decommission(
     @Param('id', { schema: deviceIdSchema }) id: DeviceId,
     @Body({ schema: decommissionRequestSchema }) _request: DecommissionRequest,
@@ -93,8 +102,36 @@ export class DevicesController {
   @Get('devices/:id/decommission')
   @ApiOperation({ summary: 'The report of a decommissioning' })
   @ApiResponse({ status: 200, description: 'The report', standardSchema: decommissionReportSchema })
-  @ApiProblem(404, 422)
+  @ApiProblem(401, 403, 404, 422)
   async report(@Param('id', { schema: deviceIdSchema }) id: DeviceId): Promise<DecommissionReport> {
     return this.decommissioning.report(id);
+  }
+
+  @Post('devices/:id/credentials')
+  @RequireScope('operator')
+  @ApiOperation({ summary: 'Give a device its account at the brokers; the password is shown this once' })
+  @ApiResponse({ status: 201, description: 'The account', standardSchema: credentialsSchema })
+  @ApiProblem(401, 403, 409, 422)
+  async issueCredentials(@Param('id', { schema: deviceIdSchema }) id: DeviceId): Promise<DeviceCredentials> {
+    return this.credentials.issue(id, { rotate: false });
+  }
+
+  @Post('devices/:id/credentials/rotate')
+  @RequireScope('operator')
+  @HttpCode(200)
+  @ApiOperation({ summary: 'Give a device a new password; the old one is refused from then on' })
+  @ApiResponse({ status: 200, description: 'The account', standardSchema: credentialsSchema })
+  @ApiProblem(401, 403, 404, 409, 422)
+  async rotateCredentials(@Param('id', { schema: deviceIdSchema }) id: DeviceId): Promise<DeviceCredentials> {
+    return this.credentials.issue(id, { rotate: true });
+  }
+
+  @Delete('devices/:id/credentials')
+  @RequireScope('operator')
+  @ApiOperation({ summary: 'Take the account of a device away; it is disconnected and not let in again' })
+  @ApiResponse({ status: 200, description: 'What became of it', standardSchema: revocationSchema })
+  @ApiProblem(401, 403, 409, 422)
+  async revokeCredentials(@Param('id', { schema: deviceIdSchema }) id: DeviceId): Promise<Revocation> {
+    return this.credentials.revoke(id);
   }
 }

@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util';
 import type {
   Device,
   DeviceId,
@@ -10,6 +11,7 @@ import type {
 } from '@muster/contract';
 import { isDeviceId, presenceStateSchema } from '@muster/contract';
 import { discover, Prisma, type PrismaClient } from '@muster/database';
+import type { AccountStore } from '@muster/security';
 import { ProblemError } from '@muster/service';
 import { deviceOf, type DeviceRow } from './device-view.ts';
 
@@ -43,7 +45,10 @@ function idOf(cursor: string): string {
 
 /** The devices of the registry. */
 export class Devices {
-  constructor(private readonly database: PrismaClient) {}
+  constructor(
+    private readonly database: PrismaClient,
+    private readonly accounts: AccountStore,
+  ) {}
 
   /** One page, in the order of ids; decommissioned and archived devices only where they are asked for. */
   async page(query: DeviceQuery): Promise<DevicePage> {
@@ -92,11 +97,16 @@ export class Devices {
     return this.find(id);
   }
 
-  /** Takes what a device says about itself; tombstoned devices are not heard. */
+  /** Takes what a device says about itself; topics that it owns are granted to it. Tombstoned devices are not heard. */
   async takeInfo(id: DeviceId, info: DeviceInfo): Promise<void> {
     const { tombstoned } = await discover(this.database, [id]);
     if (tombstoned.has(id)) return;
-    await this.database.device.updateMany({ where: { id }, data: { info } });
+    await this.database.$transaction(async (transaction) => {
+      const before = await transaction.device.findUnique({ where: { id }, select: { info: true } });
+      await transaction.device.updateMany({ where: { id }, data: { info } });
+      const topics = (before?.info as DeviceInfo | null | undefined)?.topics;
+      if (!isDeepStrictEqual(topics ?? [], info.topics ?? [])) await this.accounts.topicsChanged(transaction, id);
+    });
   }
 
   /** Counts over all devices that are not decommissioned. */

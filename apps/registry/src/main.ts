@@ -1,7 +1,9 @@
 import { existsSync } from 'node:fs';
 import path from 'node:path';
+import { APP_GUARD } from '@nestjs/core';
 import { DeviceTransport } from '@muster/broker';
 import { isDataError, openDatabase, schemaIsCurrent, waitForSchema } from '@muster/database';
+import { AccountStore } from '@muster/security';
 import {
   brokerTargets,
   brokerVariables,
@@ -16,18 +18,31 @@ import {
   type ServiceParts,
 } from '@muster/service';
 import { z } from 'zod';
+import { AccessController } from './access.controller.ts';
+import { AccessGuard } from './access.guard.ts';
 import { openApiDocument, serveDocumentation } from './api-documentation.ts';
+import { Credentials } from './credentials.ts';
 import { Decommissioning } from './decommissioning.ts';
 import { DevicesController } from './devices.controller.ts';
 import { Devices } from './devices.ts';
 import { InfoController } from './info.controller.ts';
 import { refuseCrossSite } from './same-site.ts';
+import { Tokens } from './tokens.ts';
 
 /** A broker keeps what the registry has not heard for a week. */
 const SESSION_EXPIRY_SECONDS = 7 * 24 * 3_600;
 const CONNECT_TIMEOUT_MS = 10_000;
+const API_CONTROLLERS = [DevicesController, AccessController];
 
-const configurationSchema = z.object({ ...serviceVariables, ...brokerVariables, ...postgresVariables });
+const configurationSchema = z.object({
+  ...serviceVariables,
+  ...brokerVariables,
+  ...postgresVariables,
+  MUSTER_BROKER_ACCOUNTS: z.enum(['agent', 'external']).default('agent').describe("who manages the brokers' accounts"),
+  MUSTER_DEVICE_BROKERS: brokerVariables.MUSTER_BROKERS.optional().describe(
+    'where devices connect, for their credentials; the same as MUSTER_BROKERS where it is left out',
+  ),
+});
 
 if (process.argv.includes('--print-openapi')) {
   process.stdout.write(await describeApi());
@@ -47,11 +62,21 @@ if (process.argv.includes('--print-openapi')) {
       onUnknown: (message) => logger.warn({ topic: message.topic.slice(0, 200) }, 'an info of no device'),
       onFailure: (message, error) => logger.error({ err: error, topic: message.topic }, 'an info could not be handled'),
     });
+    const accounts = new AccountStore(database);
+    const managed = configuration.MUSTER_BROKER_ACCOUNTS === 'agent';
+    const deviceBrokers = configuration.MUSTER_DEVICE_BROKERS ?? configuration.MUSTER_BROKERS;
+    const credentials = new Credentials(database, accounts, deviceBrokers, managed, logger);
     return {
-      controllers: [DevicesController, InfoController],
+      controllers: [...API_CONTROLLERS, InfoController],
       providers: [
-        { provide: Devices, useValue: new Devices(database) },
-        { provide: Decommissioning, useValue: new Decommissioning(database, brokers, topicMap, logger) },
+        { provide: APP_GUARD, useClass: AccessGuard },
+        { provide: Tokens, useValue: new Tokens(database) },
+        { provide: Credentials, useValue: credentials },
+        { provide: Devices, useValue: new Devices(database, accounts) },
+        {
+          provide: Decommissioning,
+          useValue: new Decommissioning({ database, accounts, credentials, managed, brokers, topicMap, logger }),
+        },
       ],
       readiness: [
         { name: 'brokers', check: () => (transport.ready ? undefined : 'not every broker is connected') },
@@ -81,11 +106,8 @@ if (process.argv.includes('--print-openapi')) {
 async function describeApi(): Promise<string> {
   const context = { configuration: {}, logger: createLogger('registry', 'error'), metrics: createMetrics('registry') };
   const application = await createApplication(context, {
-    controllers: [DevicesController],
-    providers: [
-      { provide: Devices, useValue: undefined },
-      { provide: Decommissioning, useValue: undefined },
-    ],
+    controllers: API_CONTROLLERS,
+    providers: [Tokens, Credentials, Devices, Decommissioning].map((part) => ({ provide: part, useValue: undefined })),
     readiness: [],
   });
   const document = openApiDocument(application);

@@ -1,4 +1,4 @@
-import { deviceId } from '@muster/contract';
+import { deviceId, type DecommissionReport } from '@muster/contract';
 import { describe, expect, it } from 'vitest';
 import { decommissionReport, retainedMessage, split, type BrokerProof } from './retained-proof.ts';
 
@@ -15,14 +15,21 @@ const found = retainedMessage({
 });
 const clean: BrokerProof = {
   broker: 'mosquitto-0',
+  session: true,
   before: [found],
   cleared: [{ ...found, clearedAt: '2026-01-01T00:00:00.000Z', reasonCode: 16 }],
   after: [],
   kept: [],
   fault: undefined,
 };
-const report = (proofs: readonly BrokerProof[]): ReturnType<typeof decommissionReport> =>
+const revoked: DecommissionReport['account'] = {
+  state: 'revoked',
+  version: 7,
+  brokers: [{ broker: 'mosquitto-0', applied: true }],
+};
+const report = (proofs: readonly BrokerProof[], account = revoked): DecommissionReport =>
   decommissionReport({
+    account,
     device: deviceId('a'),
     requestedAt: new Date(0),
     now: new Date(1),
@@ -53,6 +60,20 @@ describe('a decommission report', () => {
     ['one broker could not be asked', { ...clean, broker: 'mosquitto-1', fault: 'unreachable' }],
   ])('is incomplete when %s', (_, proof) => {
     expect(report([clean, proof])).toMatchObject({ state: 'incomplete', verifiedAt: null });
+  });
+
+  it('is incomplete while a broker may still let the device in', () => {
+    const behind = { ...revoked, brokers: [{ broker: 'mosquitto-0', applied: false }] };
+    expect(report([clean], behind)).toMatchObject({
+      state: 'incomplete',
+      notDone: expect.arrayContaining([expect.stringContaining('mosquitto-0: its agent has not taken')]),
+    });
+  });
+
+  it('says where accounts are out of its hands', () => {
+    expect(report([clean], { state: 'external', version: null, brokers: [] }).notDone).toContainEqual(
+      expect.stringContaining('take it away there'),
+    );
   });
 
   it('leaves a topic that another device owns as well', () => {

@@ -5,6 +5,8 @@ import type { ReceivedMessage } from '@muster/broker';
 /** What was found and done on one broker. */
 export interface BrokerProof {
   readonly broker: string;
+  /** Whether the device's session was ended. */
+  readonly session: boolean;
   readonly before: readonly RetainedMessage[];
   readonly cleared: readonly ClearedMessage[];
   readonly after: readonly RetainedMessage[];
@@ -41,24 +43,28 @@ export function split<Message extends { readonly topic: string }>(
   };
 }
 
-/** The report: verified only when every broker was asked again and holds nothing of the device. */
+/** The report: verified only when no broker lets the device in, and each was asked again and holds nothing of it. */
 export function decommissionReport(input: {
   readonly device: DeviceId;
   readonly requestedAt: Date;
   readonly now: Date;
+  readonly account: DecommissionReport['account'];
   readonly filters: readonly string[];
   readonly proofs: readonly BrokerProof[];
 }): DecommissionReport {
-  const { proofs } = input;
+  const { proofs, account } = input;
   const after = proofs.flatMap((proof) => proof.after);
   const faults = proofs.flatMap(({ broker, fault }) => (fault === undefined ? [] : [`${broker}: ${fault}`]));
-  const verified = faults.length === 0 && after.length === 0;
+  const behind = account.brokers.filter(({ applied }) => !applied).map(({ broker }) => broker);
+  const verified = faults.length === 0 && after.length === 0 && behind.length === 0;
   return {
     device: input.device,
     state: verified ? 'verified' : 'incomplete',
     requestedAt: input.requestedAt.toISOString(),
     verifiedAt: verified ? input.now.toISOString() : null,
     brokers: proofs.map(({ broker }) => broker),
+    account,
+    sessions: proofs.filter(({ session }) => session).map(({ broker }) => broker),
     filters: [...input.filters],
     before: proofs.flatMap((proof) => proof.before),
     cleared: proofs.flatMap((proof) => proof.cleared),
@@ -66,8 +72,10 @@ export function decommissionReport(input: {
     kept: uniqueByTopic(proofs.flatMap((proof) => proof.kept)),
     notDone: [
       ...faults,
-      'account: not revoked, this release gives devices no accounts of their own',
-      'session: not purged, a connected device is not disconnected',
+      ...behind.map((broker) => `${broker}: its agent has not taken the account away yet; call again to go on`),
+      ...(account.state === 'external'
+        ? ['account: these brokers have their accounts elsewhere; take it away there']
+        : []),
       'services: told of the tombstone and not waited for; they have it within milliseconds, at the latest after 5 s',
     ],
   };

@@ -53,6 +53,7 @@ export class BrokerConnection {
       clientId: options.clientId,
       ...(options.broker.username === undefined ? {} : { username: options.broker.username }),
       ...(options.broker.password === undefined ? {} : { password: options.broker.password }),
+      ...(options.broker.ca === undefined ? {} : { ca: options.broker.ca }),
       clean: options.sessionExpirySeconds === 0,
       keepalive: options.keepAliveSeconds ?? 30,
       connectTimeout: CONNECT_TIMEOUT_MS,

@@ -6,6 +6,8 @@ export interface BrokerTarget {
   readonly url: string;
   readonly username: string | undefined;
   readonly password: string | undefined;
+  /** The certificates, as PEM, of the authorities that may vouch for the broker; those of the system otherwise. */
+  readonly ca?: string | undefined;
 }
 
 /** What the user of a connection is told about it; the wording of logs is the user's. */

@@ -1,4 +1,5 @@
 export { Prisma, PrismaClient } from './client/client.ts';
+export * from './channel.ts';
 export * from './data-error.ts';
 export * from './database.ts';
 export * from './discover.ts';

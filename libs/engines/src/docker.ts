@@ -9,8 +9,8 @@ export interface ContainerPlan {
   readonly name: string;
   readonly title: string;
   readonly image: string;
-  /** The port of the loopback interface, and the one in the container. */
-  readonly port: { readonly host: number; readonly container: number };
+  /** Ports of the loopback interface, and those in the container that they lead to. */
+  readonly ports: readonly { readonly host: number; readonly container: number }[];
   /** The folder on this machine, and where the container sees it. */
   readonly volume: { readonly host: string; readonly container: string };
   /** Passed by name, so that no password stands in a command line. */
@@ -58,7 +58,7 @@ export async function startContainer(
     command: docker,
     args: [
       ...['run', '--rm', '--name', name],
-      ...['--publish', `127.0.0.1:${plan.port.host}:${plan.port.container}`],
+      ...plan.ports.flatMap(({ host, container }) => ['--publish', `127.0.0.1:${host}:${container}`]),
       ...['--volume', `${plan.volume.host}:${plan.volume.container}`],
       ...Object.keys(plan.environment).flatMap((variable) => ['--env', variable]),
       plan.image,

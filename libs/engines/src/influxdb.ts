@@ -98,7 +98,7 @@ async function startInContainer(docker: string, plan: InfluxdbPlan, url: string)
     docker,
     {
       ...{ name: 'influxdb', title: 'InfluxDB', image: 'influxdb:2.7', logFile: plan.logFile },
-      port: { host: plan.port, container: 8086 },
+      ports: [{ host: plan.port, container: 8086 }],
       volume: { host: folder, container: '/var/lib/influxdb2' },
       environment: {
         DOCKER_INFLUXDB_INIT_MODE: 'setup',

@@ -1,43 +1,69 @@
-import { pbkdf2Sync, randomBytes } from 'node:crypto';
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import path from 'node:path';
+import { connect as connectTls } from 'node:tls';
+import { passwordHash, renderPasswordFile } from '@muster/security';
 import { startContainer } from './docker.ts';
 import { engineSource, type EngineSource, type EngineWay, type Progress } from './engine-source.ts';
 import { startEngine } from './engine.ts';
 import type { ManagedProcess } from './processes.ts';
+
+/** Certificate and key of a broker, and of the authority behind them, as PEM. */
+export interface BrokerTls {
+  readonly ca: string;
+  readonly certificate: string;
+  readonly key: string;
+}
 
 /** Where a broker keeps its files, and who may use it. */
 export interface MosquittoPlan {
   readonly name: string;
   readonly folder: string;
   readonly logFile: string;
+  /** Where devices connect: their client id is their user name, whatever they say. */
   readonly port: number;
-  readonly username: string;
-  readonly password: string;
+  /** Where services connect, each with as many client ids as it needs. */
+  readonly servicePort?: number;
+  readonly tls?: BrokerTls;
+  /** One account for everything; without it the accounts are an agent's affair, and nobody gets in before it came. */
+  readonly account?: { readonly username: string; readonly password: string };
+  /** Whether any number of clients may use one account, each with a client id of its own. */
+  readonly sharedAccount?: boolean;
   /** Lines of mosquitto.conf that stand after ours. */
   readonly settings?: readonly string[];
 }
 
 const IN_CONTAINER = '/mosquitto/muster';
-/** Rounds of PBKDF2 in a password file, as mosquitto_passwd writes them. */
-const HASH_ROUNDS = 101;
 
-/** One line of a Mosquitto password file: PBKDF2 with SHA-512, type 7. */
-export function passwordLine(username: string, password: string): string {
-  const salt = randomBytes(12);
-  const hash = pbkdf2Sync(password, salt, HASH_ROUNDS, 64, 'sha512');
-  return `${username}:$7$${HASH_ROUNDS}$${salt.toString('base64')}$${hash.toString('base64')}`;
+/** The ports and the folder as the broker sees them, which differ in a container. */
+interface BrokerView {
+  readonly port: string;
+  readonly servicePort: string | undefined;
+  readonly folder: string;
 }
 
-/** `listener` and `folder` are as the broker sees them, which differs in a container. */
-function configuration(plan: MosquittoPlan, listener: string, folder: string): string {
+function configuration(plan: MosquittoPlan, { port, servicePort, folder }: BrokerView): string {
+  const listener = (address: string): readonly string[] => [
+    `listener ${address}`,
+    ...(plan.tls === undefined
+      ? []
+      : [
+          `cafile ${folder}/ca.crt`,
+          `certfile ${folder}/server.crt`,
+          `keyfile ${folder}/server.key`,
+          'tls_version tlsv1.2',
+        ]),
+  ];
   return [
-    `listener ${listener}`,
+    ...listener(port),
+    // Else a device could take over the session of another one, or of a service, by its client id.
+    ...(plan.account === undefined && plan.sharedAccount !== true ? ['use_username_as_clientid true'] : []),
+    ...(servicePort === undefined ? [] : listener(servicePort)),
     // Without it Mosquitto, as root, becomes its own user, who may not enter our folder.
     ...(process.getuid?.() === 0 ? ['user root'] : []),
     'allow_anonymous false',
     `password_file ${folder}/passwords`,
+    ...(plan.account === undefined ? [`acl_file ${folder}/acl`] : []),
     'persistence true',
     `persistence_location ${folder}/`,
     'autosave_interval 30',
@@ -53,6 +79,23 @@ function configuration(plan: MosquittoPlan, listener: string, folder: string): s
   ].join('\n');
 }
 
+function writeFiles(plan: MosquittoPlan, view: BrokerView): void {
+  const write = (name: string, text: string): void =>
+    writeFileSync(path.join(plan.folder, name), text, { mode: 0o600 });
+  write('mosquitto.conf', configuration(plan, view));
+  if (plan.account !== undefined) {
+    const { username, password } = plan.account;
+    write('passwords', renderPasswordFile([{ username, passwordHash: passwordHash(password) }]));
+  } else {
+    // The broker goes on with what its agent gave it last; the first time nobody may enter yet.
+    for (const name of ['passwords', 'acl']) if (!existsSync(path.join(plan.folder, name))) write(name, '');
+  }
+  if (plan.tls === undefined) return;
+  write('ca.crt', plan.tls.ca);
+  write('server.crt', plan.tls.certificate);
+  write('server.key', plan.tls.key);
+}
+
 /** Where Mosquitto comes from. */
 export async function mosquittoSource(way: EngineWay, onProgress: Progress): Promise<EngineSource> {
   return engineSource(
@@ -63,38 +106,52 @@ export async function mosquittoSource(way: EngineWay, onProgress: Progress): Pro
 }
 
 /**
- * Starts a broker on the loopback interface.
+ * Starts a broker on the loopback interface. Its pid (or that of the client of its container, which passes signals on)
+ * stands in the file `pid` of its folder, for an agent.
  * @throws EngineError
  */
 export async function startMosquitto(plan: MosquittoPlan, source: EngineSource): Promise<ManagedProcess> {
   mkdirSync(plan.folder, { recursive: true, mode: 0o700 });
-  const configurationFile = path.join(plan.folder, 'mosquitto.conf');
-  const write = (listener: string, folder: string): void => {
-    const passwords = `${passwordLine(plan.username, plan.password)}\n`;
-    writeFileSync(path.join(plan.folder, 'passwords'), passwords, { mode: 0o600 });
-    writeFileSync(configurationFile, configuration(plan, listener, folder), { mode: 0o600 });
-  };
-  if (source.kind === 'image') {
-    write('1883', IN_CONTAINER);
-    return startContainer(
-      source.docker,
-      {
-        ...{ name: plan.name, title: 'Mosquitto', image: 'eclipse-mosquitto:2', logFile: plan.logFile },
-        port: { host: plan.port, container: 1883 },
-        volume: { host: plan.folder, container: IN_CONTAINER },
-        environment: {},
-        command: ['mosquitto', '-c', `${IN_CONTAINER}/mosquitto.conf`],
-        stopSignal: 'SIGTERM',
-      },
-      () => mqttAnswers(plan.port),
-    );
-  }
-  write(`${plan.port} 127.0.0.1`, plan.folder);
+  const broker = await (source.kind === 'image'
+    ? startAsContainer(plan, source.docker)
+    : startAsProgram(plan, source.program));
+  writeFileSync(path.join(plan.folder, 'pid'), String(broker.identity.pid));
+  return broker;
+}
+
+async function startAsContainer(plan: MosquittoPlan, docker: string): Promise<ManagedProcess> {
+  const servicePort = plan.servicePort === undefined ? undefined : '1884';
+  writeFiles(plan, { port: '1883', servicePort, folder: IN_CONTAINER });
+  return startContainer(
+    docker,
+    {
+      ...{ name: plan.name, title: 'Mosquitto', image: 'eclipse-mosquitto:2', logFile: plan.logFile },
+      ports: [
+        { host: plan.port, container: 1883 },
+        ...(plan.servicePort === undefined ? [] : [{ host: plan.servicePort, container: 1884 }]),
+      ],
+      volume: { host: plan.folder, container: IN_CONTAINER },
+      environment: {},
+      command: ['mosquitto', '-c', `${IN_CONTAINER}/mosquitto.conf`],
+      stopSignal: 'SIGTERM',
+    },
+    () => brokerAnswers(plan),
+  );
+}
+
+async function startAsProgram(plan: MosquittoPlan, program: string): Promise<ManagedProcess> {
+  const servicePort = plan.servicePort === undefined ? undefined : `${plan.servicePort} 127.0.0.1`;
+  writeFiles(plan, { port: `${plan.port} 127.0.0.1`, servicePort, folder: plan.folder });
   return startEngine(
     'Mosquitto',
-    { name: plan.name, command: source.program, args: ['-c', configurationFile], logFile: plan.logFile },
+    {
+      name: plan.name,
+      command: program,
+      args: ['-c', path.join(plan.folder, 'mosquitto.conf')],
+      logFile: plan.logFile,
+    },
     plan.folder,
-    () => mqttAnswers(plan.port),
+    () => brokerAnswers(plan),
   );
 }
 
@@ -102,9 +159,10 @@ export async function startMosquitto(plan: MosquittoPlan, source: EngineSource):
 const CONNECT = Buffer.from([0x10, 0x0e, 0, 4, 0x4d, 0x51, 0x54, 0x54, 4, 2, 0, 10, 0, 2, 0x6d, 0x30]);
 
 /** Asks for a word of the broker itself: in front of a container a proxy accepts connections before anybody listens. */
-async function mqttAnswers(port: number): Promise<void> {
+async function brokerAnswers({ port, tls }: MosquittoPlan): Promise<void> {
   await new Promise<void>((resolve, reject) => {
-    const socket = connect(port, '127.0.0.1', () => socket.write(CONNECT));
+    const socket = tls === undefined ? connect(port, '127.0.0.1') : connectTls({ port, host: '127.0.0.1', ca: tls.ca });
+    socket.once(tls === undefined ? 'connect' : 'secureConnect', () => socket.write(CONNECT));
     socket.setTimeout(1_000, () => socket.destroy(new Error('no answer')));
     socket.once('data', () => {
       resolve();

@@ -82,7 +82,7 @@ async function startInContainer(docker: string, plan: PostgresPlan): Promise<Man
     docker,
     {
       ...{ name: 'postgres', title: 'PostgreSQL', image: 'postgres:17', logFile: plan.logFile },
-      port: { host: plan.port, container: 5432 },
+      ports: [{ host: plan.port, container: 5432 }],
       volume: { host: folder, container: '/var/lib/postgresql/data' },
       environment: { POSTGRES_USER: plan.username, POSTGRES_PASSWORD: plan.password, POSTGRES_DB: plan.database },
       command: [],

@@ -1,15 +1,25 @@
-import { randomBytes } from 'node:crypto';
 import { chmodSync, existsSync, linkSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
+import { newToken, randomPassword } from '@muster/security';
 import { EngineError } from './engine-error.ts';
 import { isRunning, ownIdentity, type ProcessIdentity } from './processes.ts';
 
-/** The passwords of a state folder, made at its first start. */
-export interface Secrets {
-  readonly broker: string;
-  readonly postgres: string;
-  readonly influxdb: string;
-}
+const SECRET_NAMES = [
+  'postgres',
+  'influxdb',
+  'token',
+  'ingestion',
+  'presence',
+  'registry',
+  'shared',
+  'devices',
+] as const;
+
+/**
+ * The passwords of a state folder, made when they are first needed: of the engines, of each service at the brokers, of
+ * the account that devices may share, the API's token, and what the passwords of virtual devices are derived from.
+ */
+export type Secrets = Readonly<Record<(typeof SECRET_NAMES)[number], string>>;
 
 /** A folder that one start at a time uses for everything it keeps: `.muster`. */
 export class StateFolder {
@@ -67,26 +77,23 @@ export class StateFolder {
     return path.join(this.path, name);
   }
 
-  /** The passwords of this folder. */
+  /** The passwords of this folder; those that an earlier version did not have yet are added. */
   secrets(): Secrets {
     const file = path.join(this.path, 'secrets.json');
-    if (existsSync(file)) return readSecrets(file);
-    const made: Secrets = {
-      broker: randomBytes(18).toString('base64url'),
-      postgres: randomBytes(18).toString('base64url'),
-      influxdb: randomBytes(18).toString('base64url'),
-    };
-    writeFileSync(`${file}.new`, JSON.stringify(made), { mode: 0o600 });
+    const known = existsSync(file) ? readSecrets(file) : {};
+    const made = Object.fromEntries(
+      SECRET_NAMES.map((name) => [name, known[name] ?? (name === 'token' ? newToken() : randomPassword())]),
+    ) as Secrets;
+    writeFileSync(`${file}.new`, `${JSON.stringify(made, undefined, 2)}\n`, { mode: 0o600 });
     renameSync(`${file}.new`, file);
     return made;
   }
 }
 
-function readSecrets(file: string): Secrets {
+function readSecrets(file: string): Partial<Secrets> {
   const read = readJson(file) as Partial<Secrets> | null | undefined;
-  const { broker, postgres, influxdb } = read ?? {};
-  if (typeof broker === 'string' && typeof postgres === 'string' && typeof influxdb === 'string')
-    return { broker, postgres, influxdb };
+  const { postgres, influxdb } = read ?? {};
+  if (typeof postgres === 'string' && typeof influxdb === 'string') return { ...read };
   throw new EngineError(
     'state-unusable',
     `${file} is damaged, and the databases beside it open with its passwords alone: restore it, or move the whole folder away to begin anew`,

@@ -51,6 +51,7 @@ export const brokerVariables = {
   }),
   MUSTER_BROKER_USERNAME: z.string().min(1).optional(),
   MUSTER_BROKER_PASSWORD: secret.optional().meta({ secret: true }),
+  MUSTER_BROKER_CA: z.string().min(1).optional().describe('path of the certificates of authorities, as PEM'),
 };
 
 /** Where InfluxDB is. */
@@ -66,14 +67,30 @@ export const influxVariables = {
 
 type Values<Shape extends z.ZodRawShape> = z.infer<z.ZodObject<Shape>>;
 
-/** The brokers as libs/broker takes them. */
+/**
+ * The brokers as libs/broker takes them.
+ * @throws ConfigurationError when the file of MUSTER_BROKER_CA cannot be read
+ */
 export function brokerTargets(values: Values<typeof brokerVariables>): readonly BrokerTarget[] {
+  const ca = values.MUSTER_BROKER_CA === undefined ? undefined : readAuthorities(values.MUSTER_BROKER_CA);
   return values.MUSTER_BROKERS.map(({ name, url }) => ({
     name,
     url,
     username: values.MUSTER_BROKER_USERNAME,
     password: values.MUSTER_BROKER_PASSWORD,
+    ca,
   }));
+}
+
+function readAuthorities(file: string): string {
+  try {
+    return readFileSync(file, 'utf8');
+  } catch (error) {
+    throw new ConfigurationError(
+      `MUSTER_BROKER_CA: ${file} cannot be read: ${error instanceof Error ? error.message : String(error)}`,
+      { cause: error },
+    );
+  }
 }
 
 /** InfluxDB as libs/telemetry takes it. */

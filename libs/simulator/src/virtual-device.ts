@@ -77,6 +77,7 @@ export class VirtualDevice {
       clientId: this.id,
       ...(broker.username === undefined ? {} : { username: broker.username }),
       ...(broker.password === undefined ? {} : { password: broker.password }),
+      ...(broker.ca === undefined ? {} : { ca: broker.ca }),
       keepalive: KEEP_ALIVE_SECONDS,
       reconnectPeriod: 0,
       will: {

@@ -1,3 +1,4 @@
+import path from 'node:path';
 import type { BrokerTarget } from '@muster/broker';
 import {
   freePort,
@@ -8,10 +9,12 @@ import {
   startInfluxdb,
   startMosquitto,
   startPostgres,
-  type EngineWay,
+  type BrokerTls,
+  type MosquittoPlan,
   type Progress,
   type StateFolder,
 } from '@muster/engines';
+import { CertificateFolder, localHosts } from '@muster/security';
 import {
   brokerTargets,
   brokerVariables,
@@ -22,14 +25,34 @@ import {
 } from '@muster/service';
 import type { InfluxTarget } from '@muster/telemetry';
 import { z } from 'zod';
-import type { PortName } from './settings.ts';
+import type { PortName, UpOptions } from './settings.ts';
 import type { Component } from './supervisor.ts';
+
+/** Brokers, and who looks after their accounts. */
+export type BrokerPlan =
+  | {
+      /** Ours: each has an agent, and each service its own account. */
+      readonly accounts: 'agent';
+      /** Where services connect. */
+      readonly services: readonly BrokerTarget[];
+      /** Where devices connect, in the same order. */
+      readonly devices: readonly BrokerTarget[];
+      /** The file with the authority behind their certificates. */
+      readonly caFile: string | undefined;
+    }
+  | {
+      /** An operator's: one account for all, as the environment names it. */
+      readonly accounts: 'external';
+      readonly services: readonly BrokerTarget[];
+      readonly devices: readonly BrokerTarget[];
+      readonly caFile: string | undefined;
+    };
 
 /** Where the engines of a system are, and those of them that are to be started here. */
 export interface EnginePlan {
   readonly postgresUrl: string;
   readonly influxdb: InfluxTarget;
-  readonly brokers: readonly BrokerTarget[];
+  readonly brokers: BrokerPlan;
   readonly components: readonly Component[];
 }
 
@@ -37,8 +60,7 @@ export interface EnginePlan {
 export interface EnginePlanInput {
   readonly folder: StateFolder;
   readonly ports: Readonly<Record<PortName, number>>;
-  readonly brokers: number;
-  readonly way: EngineWay;
+  readonly options: Pick<UpOptions, 'brokers' | 'engines' | 'tls' | 'sharedAccount'>;
   readonly environment: Readonly<Record<string, string | undefined>>;
   readonly onStep: Progress;
 }
@@ -57,12 +79,12 @@ export async function planEngines(input: EnginePlanInput): Promise<EnginePlan> {
   return {
     postgresUrl: postgres.url,
     influxdb: influxdb.target,
-    brokers: brokers.targets,
+    brokers: brokers.plan,
     components: [...postgres.components, ...influxdb.components, ...brokers.components],
   };
 }
 
-function planPostgres({ folder, ports, environment, way, onStep }: EnginePlanInput): {
+function planPostgres({ folder, ports, environment, options, onStep }: EnginePlanInput): {
   url: string;
   components: readonly Component[];
 } {
@@ -78,7 +100,7 @@ function planPostgres({ folder, ports, environment, way, onStep }: EnginePlanInp
     username: ACCOUNT,
     password: folder.secrets().postgres,
   };
-  const source = postgresSource(way);
+  const source = postgresSource(options.engines);
   return {
     url: postgresUrl(plan),
     components: [{ name: 'postgres', start: () => startPostgres(plan, source, onStep) }],
@@ -89,13 +111,13 @@ async function planInfluxdb({
   folder,
   ports,
   environment,
-  way,
+  options,
   onStep,
 }: EnginePlanInput): Promise<{ target: InfluxTarget; components: readonly Component[] }> {
   if (environment['MUSTER_INFLUXDB_URL'] !== undefined) {
     return { target: influxTarget(readConfiguration(z.object(influxVariables), environment)), components: [] };
   }
-  const source = await influxdbSource(way, onStep);
+  const source = await influxdbSource(options.engines, onStep);
   const account = { database: DATABASE, username: ACCOUNT, password: folder.secrets().influxdb };
   const plan = {
     ...account,
@@ -112,24 +134,71 @@ async function planInfluxdb({
 async function planBrokers({
   folder,
   ports,
-  brokers,
   environment,
-  way,
+  options,
   onStep,
-}: EnginePlanInput): Promise<{ targets: readonly BrokerTarget[]; components: readonly Component[] }> {
+}: EnginePlanInput): Promise<{ plan: BrokerPlan; components: readonly Component[] }> {
   if (environment['MUSTER_BROKERS'] !== undefined) {
-    return { targets: brokerTargets(readConfiguration(z.object(brokerVariables), environment)), components: [] };
+    const values = readConfiguration(z.object(brokerVariables), environment);
+    const targets = brokerTargets(values);
+    const plan = {
+      accounts: 'external',
+      services: targets,
+      devices: targets,
+      caFile: values.MUSTER_BROKER_CA,
+    } as const;
+    return { plan, components: [] };
   }
-  const source = await mosquittoSource(way, onStep);
-  const account = { username: ACCOUNT, password: folder.secrets().broker };
-  const brokerPorts = [ports.broker];
-  while (brokerPorts.length < brokers) brokerPorts.push(await freePort());
-  const plans = brokerPorts.map((port, index) => {
-    const name = `mosquitto-${index}`;
-    return { ...account, name, port, folder: folder.folder(name), logFile: folder.logFile(name) };
+  const source = await mosquittoSource(options.engines, onStep);
+  const names = Array.from({ length: options.brokers }, (_, index) => `mosquitto-${index}`);
+  const tls = options.tls ? await certificates(folder, names, onStep) : undefined;
+  const plans: (MosquittoPlan & { servicePort: number })[] = [];
+  for (const [index, name] of names.entries()) {
+    plans.push({
+      name,
+      port: index === 0 ? ports.broker : await freePort(),
+      servicePort: await freePort(),
+      folder: folder.folder(name),
+      logFile: folder.logFile(name),
+      sharedAccount: options.sharedAccount,
+      ...(tls === undefined ? {} : { tls: tls.of(name) }),
+    });
+  }
+  const target = (name: string, port: number): BrokerTarget => ({
+    name,
+    url: `${tls === undefined ? 'mqtt' : 'mqtts'}://127.0.0.1:${port}`,
+    username: undefined,
+    password: undefined,
+    ca: tls?.ca,
   });
   return {
-    targets: plans.map(({ name, port }) => ({ ...account, name, url: `mqtt://127.0.0.1:${port}` })),
+    plan: {
+      accounts: 'agent',
+      services: plans.map(({ name, servicePort }) => target(name, servicePort)),
+      devices: plans.map(({ name, port }) => target(name, port)),
+      caFile: tls?.caFile,
+    },
     components: plans.map((plan) => ({ name: plan.name, start: () => startMosquitto(plan, source) })),
+  };
+}
+
+/** The certificates of the brokers, made or renewed where that is due. */
+async function certificates(
+  folder: StateFolder,
+  names: readonly string[],
+  onStep: Progress,
+): Promise<{ readonly ca: string; readonly caFile: string; readonly of: (name: string) => BrokerTls }> {
+  const certificateFolder = new CertificateFolder(folder.folder('tls'));
+  const issued = await certificateFolder.issue(names.map((broker) => ({ broker, hosts: localHosts() })));
+  const changed = issued.filter(({ state }) => state !== 'kept');
+  if (changed.length > 0)
+    onStep(
+      `certificates in ${certificateFolder.path}: ${changed.map(({ name, state }) => `${name} ${state}`).join(', ')}`,
+    );
+  const ca = certificateFolder.read('ca').certificate;
+  return {
+    ca,
+    caFile: path.join(certificateFolder.path, 'ca.crt'),
+    of: (name) => ({ ca, ...certificateFolder.read(name) }),
   };
 }

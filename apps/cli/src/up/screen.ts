@@ -11,22 +11,24 @@ const PLAIN_EVERY_MS = 10_000;
 
 /** The one screen that tells where everything is and how to stop. */
 export function showReady(address: SystemAddress, options: UpOptions): void {
-  const { broker } = address;
-  const urls = broker.urls.join('  ');
-  const port = new URL(broker.urls[0] ?? 'mqtt://127.0.0.1:1883').port;
-  const account = broker.username === null ? '' : `user ${broker.username}, password ${broker.password}`;
-  const login = broker.username === null ? '' : ` -u ${broker.username} -P ${broker.password}`;
+  const { broker, api } = address;
+  const shared =
+    broker.username === null
+      ? ''
+      : `\n             user ${broker.username}, password ${broker.password}, for any device`;
+  const ca = broker.ca === null ? '' : `\n             certificates of ${broker.ca}`;
   process.stdout.write(`
   Muster is ready.
 
-  Console    ${address.console.url}
-  API        ${address.api.url}/api/v1/devices     documentation ${address.api.url}/docs
-  Broker     ${urls}     ${account}
+  Console    ${address.console.url}/#token=${api.token}
+  API        ${api.url}/api/v1/devices     documentation ${api.url}/docs
+             token ${api.token}
+  Broker     ${broker.urls.join('  ')}${shared}${ca}
   State      ${options.dir}     logs in ${options.dir}/logs
 
   Be a device:
-    mosquitto_pub -p ${port}${login} -t iotclass/lab1/temperature -m 22.50
-    curl -s ${address.api.url}/api/v1/devices/lab1
+    npm run --silent muster device credentials lab1     (an account, and what to type with it)
+    npm run --silent muster device show lab1
 
   Stop with Ctrl-C; the state stays, and the next start picks it up.
 
@@ -34,14 +36,19 @@ export function showReady(address: SystemAddress, options: UpOptions): void {
 }
 
 /** Shows devices online and readings a second until it is aborted. */
-export async function showLiveLine(apiUrl: string, metricsUrl: string, signal: AbortSignal): Promise<void> {
+export async function showLiveLine(api: SystemAddress['api'], metricsUrl: string, signal: AbortSignal): Promise<void> {
   const terminal = process.stdout.isTTY;
   let samples: readonly Sample[] = [];
   while (!signal.aborted) {
     let line: string;
     try {
       const summary = fleetSummarySchema.parse(
-        await (await fetch(`${apiUrl}/api/v1/presence/summary`, { signal })).json(),
+        await (
+          await fetch(`${api.url}/api/v1/presence/summary`, {
+            signal,
+            headers: { authorization: `Bearer ${api.token}` },
+          })
+        ).json(),
       );
       const readings = readingsTotal(await (await fetch(metricsUrl, { signal })).text());
       samples = [...samples, { readings, atMs: performance.now() }].slice(-SAMPLES_KEPT);

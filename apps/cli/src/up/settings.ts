@@ -1,7 +1,7 @@
 import { claimPort, freePort, type EngineWay } from '@muster/engines';
 
 /** The ports that can be chosen by name. */
-export const PORT_NAMES = ['broker', 'api', 'postgres', 'influxdb', 'ingestion', 'presence'] as const;
+export const PORT_NAMES = ['broker', 'api', 'postgres', 'influxdb', 'agent', 'ingestion', 'presence'] as const;
 /** See {@link PORT_NAMES}. */
 export type PortName = (typeof PORT_NAMES)[number];
 
@@ -11,6 +11,10 @@ export interface UpOptions {
   readonly devices: number;
   readonly brokers: number;
   readonly engines: EngineWay;
+  /** Whether brokers speak TLS alone, with certificates of an authority that is made at the first start. */
+  readonly tls: boolean;
+  /** Whether there is an account that any number of devices may share. */
+  readonly sharedAccount: boolean;
   /** Ends by itself after so many milliseconds. */
   readonly forMs: number | undefined;
   readonly dir: string;
@@ -60,17 +64,18 @@ export function addPort(text: string, chosen: ReadonlyMap<PortName, number>): Re
   return new Map([...chosen, [known, Number(number)]]);
 }
 
-const DEFAULT_PORTS: ReadonlyMap<PortName, number> = new Map([
-  ['broker', 1883],
-  ['api', 8300],
-]);
+/** The well-known ports of MQTT (IANA), and ours of the API. */
+function defaultPort(name: PortName, tls: boolean): number | undefined {
+  if (name === 'broker') return tls ? 8883 : 1883;
+  return name === 'api' ? 8300 : undefined;
+}
 
 /**
  * The port of each name: the chosen one, else for people the well-known one, else a free one.
  * @throws EngineError `port-taken`; UsageError where two names got the same
  */
 export async function choosePorts(
-  options: Pick<UpOptions, 'json' | 'ports'>,
+  options: Pick<UpOptions, 'json' | 'ports' | 'tls'>,
 ): Promise<Readonly<Record<PortName, number>>> {
   const entries: [PortName, number][] = [];
   const names = [...options.ports.keys()];
@@ -80,7 +85,7 @@ export async function choosePorts(
   if (clash !== undefined)
     throw new UsageError(`--port gives ${options.ports.get(clash)} to two names; each needs its own`);
   for (const name of PORT_NAMES) {
-    const wanted = options.ports.get(name) ?? (options.json ? undefined : DEFAULT_PORTS.get(name));
+    const wanted = options.ports.get(name) ?? (options.json ? undefined : defaultPort(name, options.tls));
     entries.push([name, wanted === undefined ? await freePort() : await claimPort(name, wanted)]);
   }
   return Object.fromEntries(entries) as Record<PortName, number>;

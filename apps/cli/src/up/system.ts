@@ -1,12 +1,21 @@
+import { createHmac } from 'node:crypto';
 import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { deviceId } from '@muster/contract';
+import { deviceId, type DeviceId } from '@muster/contract';
 import type { BrokerTarget } from '@muster/broker';
-import { migrate } from '@muster/database';
-import { EngineError, lastWords, ManagedProcess, ProcessLedger, StateFolder } from '@muster/engines';
+import { migrate, openDatabase } from '@muster/database';
+import { EngineError, lastWords, ManagedProcess, ProcessLedger, StateFolder, type Secrets } from '@muster/engines';
+import {
+  AccountStore,
+  ensureAdminToken,
+  SERVICE_NAMES,
+  serviceUsername,
+  SHARED_USERNAME,
+  type ServiceName,
+} from '@muster/security';
 import type { InfluxTarget } from '@muster/telemetry';
 import { VirtualDevice } from '@muster/simulator';
-import { planEngines, type EnginePlan } from './engines.ts';
+import { planEngines, type BrokerPlan, type EnginePlan } from './engines.ts';
 import { choosePorts, type PortName, type UpOptions } from './settings.ts';
 import { Supervisor, type SupervisorEvent } from './supervisor.ts';
 import { watchBuilds } from './watch.ts';
@@ -14,13 +23,19 @@ import { watchBuilds } from './watch.ts';
 /** Where everything of a running system is, as `--json` prints it. */
 export interface SystemAddress {
   readonly ready: true;
-  /** An origin; `token` is null where none is needed. */
-  readonly api: { readonly url: string; readonly token: string | null };
+  /** An origin, and a token with full rights. */
+  readonly api: { readonly url: string; readonly token: string };
   readonly console: { readonly url: string };
   readonly broker: {
+    /** Where devices connect. */
     readonly urls: readonly string[];
+    /** Where services connect, in the same order. */
+    readonly serviceUrls: readonly string[];
+    /** The account that devices may share; null where it was not asked for. */
     readonly username: string | null;
     readonly password: string | null;
+    /** The file with the authority behind their certificates; null without TLS. */
+    readonly ca: string | null;
   };
   readonly influxdb: InfluxTarget;
   readonly postgres: { readonly url: string };
@@ -40,9 +55,9 @@ const STOP_LIMIT_MS = 15_000;
 const LEFTOVER_LIMIT_MS = 10_000;
 const DEVICE_INTERVAL_MS = 5_000;
 
-/** The services in the order in which they start; those of one layer start and stop together. */
+/** The services that start when the brokers let them in; they start and stop together. */
 const SERVICES = ['ingestion', 'presence', 'registry'] as const;
-type ServiceName = (typeof SERVICES)[number];
+type AppName = (typeof SERVICES)[number] | 'agent';
 
 /** The engines, services and virtual devices of a system on this machine. */
 export class LocalSystem {
@@ -85,14 +100,8 @@ export class LocalSystem {
     if (leftovers.length > 0) onStep(`ended what an earlier start left running: ${leftovers.join(', ')}`);
     const ports = await choosePorts(this.options);
     this.#ports = ports;
-    const engines = await planEngines({
-      folder: this.#folder,
-      ports,
-      brokers: this.options.brokers,
-      way: this.options.engines,
-      environment: process.env,
-      onStep,
-    });
+    const { options } = this;
+    const engines = await planEngines({ folder: this.#folder, ports, options, environment: process.env, onStep });
     if (engines.components.length > 0) onStep(`starting ${engines.components.map(({ name }) => name).join(', ')}`);
     await settleAll(engines.components.map((component) => this.#supervisor.start(component)));
 
@@ -100,10 +109,20 @@ export class LocalSystem {
     const applied = await migrate(engines.postgresUrl);
     if (applied.length > 0) onStep(`applied ${applied.join(', ')}`);
 
-    onStep(`starting ${SERVICES.join(', ')}`);
-    const environment = serviceEnvironment(engines);
+    const secrets = this.#folder.secrets();
+    const devices = virtualDeviceIds(options.devices);
+    await provision(engines.postgresUrl, secrets, options, devices);
+
+    onStep(`starting ${['agent', ...SERVICES].join(', ')}`);
+    if (engines.brokers.accounts === 'agent')
+      await this.#service('agent', ports.agent, {
+        ...commonEnvironment(engines),
+        MUSTER_AGENT_FOLDER: path.join(this.#folder.path, '{broker}'),
+      });
     await settleAll(
-      SERVICES.map((name) => this.#service(name, name === 'registry' ? ports.api : ports[name], environment)),
+      SERVICES.map((name) =>
+        this.#service(name, name === 'registry' ? ports.api : ports[name], serviceEnvironment(name, engines, secrets)),
+      ),
     );
 
     if (this.options.watch) {
@@ -115,19 +134,20 @@ export class LocalSystem {
         onBuilt: (name) => this.#supervisor.restart(name),
       });
     }
-    if (this.options.devices > 0) {
-      onStep(`starting ${this.options.devices} virtual devices`);
-      this.#startDevices(engines.brokers);
+    if (devices.length > 0) {
+      onStep(`starting ${devices.length} virtual devices`);
+      this.#startDevices(devices, engines.brokers, secrets);
     }
     const origin = `http://127.0.0.1:${ports.api}`;
     return {
       ready: true,
-      api: { url: origin, token: null },
+      api: { url: origin, token: secrets.token },
       console: { url: origin },
       broker: {
-        urls: engines.brokers.map(({ url }) => url),
-        username: engines.brokers[0]?.username ?? null,
-        password: engines.brokers[0]?.password ?? null,
+        urls: engines.brokers.devices.map(({ url }) => url),
+        serviceUrls: engines.brokers.services.map(({ url }) => url),
+        ...sharedAccount(engines.brokers, secrets, options),
+        ca: engines.brokers.caFile ?? null,
       },
       influxdb: engines.influxdb,
       postgres: { url: engines.postgresUrl },
@@ -141,11 +161,11 @@ export class LocalSystem {
     const farewell = Promise.allSettled(this.#devices.map((device) => device.stop('shutdown')));
     await Promise.race([farewell, delay(5_000, undefined, { ref: false })]);
     const brokers = Object.keys(this.#supervisor.pids).filter((name) => name.startsWith('mosquitto-'));
-    await this.#supervisor.stop([[...SERVICES], brokers, ['influxdb', 'postgres']], STOP_LIMIT_MS);
+    await this.#supervisor.stop([[...SERVICES], ['agent'], brokers, ['influxdb', 'postgres']], STOP_LIMIT_MS);
     this.#folder.release();
   }
 
-  async #service(name: ServiceName, port: number, environment: Readonly<Record<string, string>>): Promise<void> {
+  async #service(name: AppName, port: number, environment: Readonly<Record<string, string>>): Promise<void> {
     const logFile = this.#folder.logFile(name);
     const service = await this.#supervisor.start({
       name,
@@ -162,34 +182,118 @@ export class LocalSystem {
     await waitUntilReady(name, service, port, logFile);
   }
 
-  #startDevices(brokers: readonly BrokerTarget[]): void {
-    const width = String(this.options.devices).length;
-    this.#devices = Array.from({ length: this.options.devices }, (_, index) => {
-      const broker = brokers[index % brokers.length];
+  #startDevices(ids: readonly DeviceId[], brokers: BrokerPlan, secrets: Secrets): void {
+    this.#devices = ids.map((id, index) => {
+      const broker = brokers.devices[index % brokers.devices.length];
       if (broker === undefined) throw new Error('a system has at least one broker');
-      const id = deviceId(`virtual-${String(index + 1).padStart(width, '0')}`);
-      return new VirtualDevice({ id, broker, intervalMs: DEVICE_INTERVAL_MS, onError: () => undefined });
+      const account = brokers.accounts === 'agent' ? { username: id, password: devicePassword(secrets, id) } : {};
+      return new VirtualDevice({
+        id,
+        broker: { ...broker, ...account },
+        intervalMs: DEVICE_INTERVAL_MS,
+        onError: () => undefined,
+      });
     });
     for (const device of this.#devices) device.start();
   }
 }
 
-/** What the services are told, in the variables that they take. */
-function serviceEnvironment({ postgresUrl, influxdb, brokers }: EnginePlan): Readonly<Record<string, string>> {
-  const [{ username, password } = { username: undefined, password: undefined }] = brokers;
+function virtualDeviceIds(count: number): readonly DeviceId[] {
+  const width = String(count).length;
+  return Array.from({ length: count }, (_, index) => deviceId(`virtual-${String(index + 1).padStart(width, '0')}`));
+}
+
+/** The password of a virtual device: the same at every start, and kept nowhere. */
+function devicePassword(secrets: Secrets, id: DeviceId): string {
+  return createHmac('sha256', secrets.devices).update(id).digest('base64url');
+}
+
+/** Accounts of services and virtual devices, and the token of whoever starts the system. */
+async function provision(
+  postgresUrl: string,
+  secrets: Secrets,
+  options: UpOptions,
+  devices: readonly DeviceId[],
+): Promise<void> {
+  const database = openDatabase(postgresUrl, 'up', 1);
+  try {
+    const shared = { kind: 'shared', username: SHARED_USERNAME, password: secrets.shared } as const;
+    await new AccountStore(database).ensure(
+      [
+        ...SERVICE_NAMES.map((service) => ({
+          kind: 'service' as const,
+          username: serviceUsername(service),
+          password: secrets[service],
+        })),
+        ...(options.sharedAccount ? [shared] : []),
+        ...devices.map((id) => ({ kind: 'device' as const, username: id, password: devicePassword(secrets, id) })),
+      ],
+      options.sharedAccount ? [] : [SHARED_USERNAME],
+    );
+    await ensureAdminToken(database, 'muster up', secrets.token);
+  } finally {
+    await database.$disconnect();
+  }
+}
+
+/** The account to show: of the brokers that the environment names, or the one that devices share. */
+function sharedAccount(
+  brokers: BrokerPlan,
+  secrets: Secrets,
+  options: UpOptions,
+): { readonly username: string | null; readonly password: string | null } {
+  if (brokers.accounts === 'external') {
+    const [{ username, password } = { username: undefined, password: undefined }] = brokers.devices;
+    return { username: username ?? null, password: password ?? null };
+  }
+  return options.sharedAccount
+    ? { username: SHARED_USERNAME, password: secrets.shared }
+    : { username: null, password: null };
+}
+
+function brokerList(targets: readonly BrokerTarget[]): string {
+  return targets.map(({ name, url }) => `${name}=${url}`).join(',');
+}
+
+/** What every process is told, in the variables that it takes. */
+function commonEnvironment({ postgresUrl, brokers }: EnginePlan): Readonly<Record<string, string>> {
   const topicMap = process.env['MUSTER_TOPIC_MAP'];
   return {
     MUSTER_HTTP_HOST: '127.0.0.1',
     MUSTER_POSTGRES_URL: postgresUrl,
-    MUSTER_BROKERS: brokers.map(({ name, url }) => `${name}=${url}`).join(','),
-    ...(username === undefined ? {} : { MUSTER_BROKER_USERNAME: username }),
-    ...(password === undefined ? {} : { MUSTER_BROKER_PASSWORD: password }),
-    MUSTER_INFLUXDB_URL: influxdb.url,
-    MUSTER_INFLUXDB_DATABASE: influxdb.database,
-    MUSTER_INFLUXDB_USERNAME: influxdb.username,
-    MUSTER_INFLUXDB_PASSWORD: influxdb.password,
+    MUSTER_BROKERS: brokerList(brokers.services),
+    ...(brokers.caFile === undefined ? {} : { MUSTER_BROKER_CA: path.resolve(brokers.caFile) }),
     // Services run in the state folder, and the path was given from here.
     ...(topicMap === undefined ? {} : { MUSTER_TOPIC_MAP: path.resolve(topicMap) }),
+  };
+}
+
+function serviceEnvironment(
+  service: ServiceName,
+  engines: EnginePlan,
+  secrets: Secrets,
+): Readonly<Record<string, string>> {
+  const { brokers, influxdb } = engines;
+  const [{ username, password } = { username: undefined, password: undefined }] = brokers.services;
+  return {
+    ...commonEnvironment(engines),
+    ...(brokers.accounts === 'agent'
+      ? { MUSTER_BROKER_USERNAME: serviceUsername(service), MUSTER_BROKER_PASSWORD: secrets[service] }
+      : {
+          ...(username === undefined ? {} : { MUSTER_BROKER_USERNAME: username }),
+          ...(password === undefined ? {} : { MUSTER_BROKER_PASSWORD: password }),
+        }),
+    ...(service === 'registry'
+      ? { MUSTER_BROKER_ACCOUNTS: brokers.accounts, MUSTER_DEVICE_BROKERS: brokerList(brokers.devices) }
+      : {}),
+    ...(service === 'ingestion'
+      ? {
+          MUSTER_INFLUXDB_URL: influxdb.url,
+          MUSTER_INFLUXDB_DATABASE: influxdb.database,
+          MUSTER_INFLUXDB_USERNAME: influxdb.username,
+          MUSTER_INFLUXDB_PASSWORD: influxdb.password,
+        }
+      : {}),
   };
 }
 

@@ -37,7 +37,7 @@ export async function up(options: UpOptions): Promise<number> {
     else {
       step('ready');
       showReady(address, options);
-      void showLiveLine(address.api.url, system.ingestionMetricsUrl, abort.signal);
+      void showLiveLine(address.api, system.ingestionMetricsUrl, abort.signal);
     }
     if (options.forMs !== undefined)
       void delay(options.forMs, undefined, { signal: abort.signal }).then(

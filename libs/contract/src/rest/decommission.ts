@@ -34,6 +34,14 @@ export const decommissionReportSchema = z
     requestedAt: instant,
     verifiedAt: instant.nullable(),
     brokers: z.array(z.string()),
+    account: z
+      .object({
+        state: z.enum(['revoked', 'none', 'external']).describe('External: the brokers have their accounts elsewhere'),
+        version: z.number().int().nullable().describe('Of the accounts, without this one'),
+        brokers: z.array(z.object({ broker: z.string(), applied: z.boolean() })),
+      })
+      .describe('From here on no broker lets the device in'),
+    sessions: z.array(z.string()).describe('Brokers on which its session, with what was queued in it, was ended'),
     filters: z.array(z.string()).describe('Where retained messages were looked for, on every broker'),
     before: z.array(retainedMessageSchema),
     cleared: z.array(clearedMessageSchema),

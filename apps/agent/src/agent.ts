@@ -1,0 +1,100 @@
+import type { TopicMap } from '@muster/contract';
+import { ChannelFollower } from '@muster/database';
+import { ACCOUNT_CHANNEL, type AccountStore } from '@muster/security';
+import type { Logger } from '@muster/service';
+import { Gauge, type Registry } from 'prom-client';
+import type { ManagedBroker } from './managed-broker.ts';
+
+/** What an agent is made of. */
+export interface AgentParts {
+  readonly brokers: readonly ManagedBroker[];
+  readonly accounts: AccountStore;
+  readonly topicMap: TopicMap;
+  readonly postgresUrl: string;
+  readonly logger: Logger;
+  readonly metrics: Registry;
+}
+
+/** After a fault sooner than the next poll: a broker that starts is seldom later than this. */
+const RETRY_MS = 1_000;
+
+/** Keeps its brokers at the newest version of the accounts, and says which one they have. */
+export class Agent {
+  readonly #parts: AgentParts;
+  readonly #follower: ChannelFollower;
+  readonly #faults = new Map<string, string>();
+  #newest: bigint | undefined;
+  #retry: NodeJS.Timeout | undefined;
+
+  constructor(parts: AgentParts) {
+    this.#parts = parts;
+    this.#follower = new ChannelFollower({
+      url: parts.postgresUrl,
+      channel: ACCOUNT_CHANNEL,
+      refresh: () => this.#refresh(),
+      onError: (error) => parts.logger.warn({ reason: error.message }, 'the accounts are not known at the moment'),
+    });
+    const applied = new Gauge({
+      name: 'muster_agent_account_version',
+      help: 'The version of the accounts that a broker uses',
+      labelNames: ['broker'],
+      registers: [parts.metrics],
+      collect: () => {
+        for (const { name, applied: version } of parts.brokers) applied.set({ broker: name }, Number(version ?? -1));
+      },
+    });
+  }
+
+  /** Begins; a broker or a database that is away is waited for. */
+  async start(): Promise<void> {
+    this.#follower.refresh();
+    await this.#follower.start();
+  }
+
+  /** Stops following; the brokers go on with what they have. */
+  async close(): Promise<void> {
+    clearTimeout(this.#retry);
+    await this.#follower.close();
+  }
+
+  /**
+   * Why the brokers are not to be used yet; undefined when each is at the newest version that is known. A database that
+   * is away later does not count: what the brokers have still holds.
+   */
+  get fault(): string | undefined {
+    const [fault] = this.#faults.values();
+    if (fault !== undefined) return fault;
+    const behind = this.#parts.brokers.find(({ applied }) => applied === undefined || applied !== this.#newest);
+    return behind && `${behind.name} is not at account version ${this.#newest ?? '(unknown yet)'}`;
+  }
+
+  async #refresh(): Promise<void> {
+    this.#newest = await this.#parts.accounts.version();
+    await Promise.all(this.#parts.brokers.map((broker) => this.#bringUpToDate(broker)));
+  }
+
+  async #bringUpToDate(broker: ManagedBroker): Promise<void> {
+    const { accounts, topicMap, logger } = this.#parts;
+    try {
+      if (broker.applied === this.#newest) {
+        if (broker.reloadCertificates()) logger.info({ broker: broker.name }, 'the broker reads its certificate again');
+        this.#faults.delete(broker.name);
+        await accounts.report(broker.name, { fault: null });
+        return;
+      }
+      const startedAt = performance.now();
+      const version = await broker.apply((probe) => accounts.files(topicMap, probe));
+      this.#newest = version;
+      this.#faults.delete(broker.name);
+      await accounts.report(broker.name, { version });
+      const durationMs = Math.round(performance.now() - startedAt);
+      logger.info({ broker: broker.name, version: Number(version), durationMs }, 'accounts applied');
+    } catch (error) {
+      const fault = error instanceof Error ? error.message : String(error);
+      this.#faults.set(broker.name, fault);
+      logger.warn({ broker: broker.name, reason: fault }, 'the broker is not at the newest accounts');
+      this.#retry = setTimeout(() => this.#follower.refresh(), RETRY_MS);
+      await accounts.report(broker.name, { fault });
+    }
+  }
+}

@@ -1,0 +1,127 @@
+import type { Credentials as DeviceCredentials, DeviceId, Revocation } from '@muster/contract';
+import type { PrismaClient } from '@muster/database';
+import { AccountError, randomPassword, type AccountStore } from '@muster/security';
+import { ProblemError, type Logger } from '@muster/service';
+
+/** Where devices connect. */
+export interface DeviceBroker {
+  readonly name: string;
+  readonly url: string;
+}
+
+/** How long a request waits for the brokers' agents, which take some 50 ms. */
+const APPLIED_LIMIT_MS = 5_000;
+
+const STATUS: Readonly<Record<AccountError['code'], number>> = {
+  'reserved-device-id': 422,
+  decommissioned: 409,
+  'account-exists': 409,
+  'no-account': 404,
+};
+
+/** The accounts of devices at the brokers. */
+export class Credentials {
+  constructor(
+    private readonly database: PrismaClient,
+    private readonly accounts: AccountStore,
+    private readonly brokers: readonly DeviceBroker[],
+    /** Whether the brokers take their accounts from Muster. */
+    private readonly managed: boolean,
+    private readonly logger: Logger,
+  ) {}
+
+  /**
+   * Gives a device an account, or a new password with `rotate`, and answers when the brokers use it; a device that is
+   * connected with the old password is disconnected. A device that was not known is registered.
+   * @throws ProblemError 404 (rotate without an account), 409, 422
+   */
+  async issue(device: DeviceId, { rotate }: { readonly rotate: boolean }): Promise<DeviceCredentials> {
+    this.#requireManaged();
+    const password = randomPassword();
+    const { version, broker } = await this.#asProblem(() =>
+      this.database.$transaction(async (transaction) => {
+        if (!rotate)
+          await transaction.device.upsert({
+            where: { id: device },
+            create: { id: device, state: 'registered' },
+            update: {},
+          });
+        const granted = await this.accounts.grant(transaction, device, password, { rotate });
+        await transaction.device.updateMany({
+          where: { id: device, state: 'discovered' },
+          data: { state: 'registered' },
+        });
+        return { version: granted, broker: await this.#assign(transaction, device) };
+      }),
+    );
+    this.logger.info({ device, version: Number(version), rotate }, 'credentials issued');
+    const names = this.brokers.map(({ name }) => name);
+    const brokers = await this.accounts.whenApplied(names, version, APPLIED_LIMIT_MS);
+    return {
+      device,
+      clientId: device,
+      username: device,
+      password,
+      broker,
+      version: Number(version),
+      brokers: [...brokers],
+    };
+  }
+
+  /** Takes a device's account away and answers when no broker lets it in any more; the device stays known. */
+  async revoke(device: DeviceId): Promise<Revocation> {
+    this.#requireManaged();
+    const version = await this.database.$transaction((transaction) => this.accounts.revoke(transaction, device));
+    if (version !== undefined) this.logger.info({ device, version: Number(version) }, 'credentials revoked');
+    return this.revocation(device, version);
+  }
+
+  /** What has become of an account that was taken away with a version; waits for the brokers. */
+  async revocation(device: DeviceId, version: bigint | undefined): Promise<Revocation> {
+    if (version === undefined) return { device, revoked: false, version: null, brokers: [] };
+    const names = this.brokers.map(({ name }) => name);
+    const brokers = await this.accounts.whenApplied(names, version, APPLIED_LIMIT_MS);
+    return { device, revoked: true, version: Number(version), brokers: [...brokers] };
+  }
+
+  #requireManaged(): void {
+    if (!this.managed)
+      throw new ProblemError(
+        409,
+        'the accounts of these brokers are managed elsewhere (MUSTER_BROKER_ACCOUNTS=external); give the device its account there',
+      );
+  }
+
+  /** The broker that a device keeps, or the one with the fewest: shards fill evenly. */
+  async #assign(transaction: Pick<PrismaClient, 'device' | '$queryRaw'>, id: DeviceId): Promise<DeviceBroker> {
+    const device = await transaction.device.findUnique({ where: { id }, select: { broker: true } });
+    const kept = this.brokers.find(({ name }) => name === device?.broker);
+    if (kept !== undefined) return kept;
+    const counts = await transaction.$queryRaw<{ broker: string; count: bigint }[]>`
+      SELECT broker, count(*) AS count FROM device
+      WHERE broker IS NOT NULL AND state IN ('discovered', 'registered') GROUP BY broker`;
+    const chosen = leastUsed(this.brokers, new Map(counts.map(({ broker, count }) => [broker, Number(count)])));
+    await transaction.device.update({ where: { id }, data: { broker: chosen.name } });
+    return chosen;
+  }
+
+  async #asProblem<T>(work: () => Promise<T>): Promise<T> {
+    try {
+      return await work();
+    } catch (error) {
+      if (error instanceof AccountError) throw new ProblemError(STATUS[error.code], error.message);
+      throw error;
+    }
+  }
+}
+
+/**
+ * The broker with the fewest devices, the first of those that have equally few.
+ * @throws RangeError without any broker
+ */
+export function leastUsed(brokers: readonly DeviceBroker[], devices: ReadonlyMap<string, number>): DeviceBroker {
+  const [first, ...others] = brokers;
+  if (first === undefined) throw new RangeError('there is no broker to assign');
+  const count = ({ name }: DeviceBroker): number => devices.get(name) ?? 0;
+  return others.reduce((least, broker) => (count(broker) < count(least) ? broker : least), first);
+}

@@ -1,0 +1,5 @@
+export * from './account-store.ts';
+export * from './acl-file.ts';
+export * from './certificates.ts';
+export * from './password-file.ts';
+export * from './token.ts';

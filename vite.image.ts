@@ -1,0 +1,18 @@
+import path from 'node:path';
+import { migrationAssets, nodeBundle, swaggerUiAssets } from './vite.node.ts';
+
+const root = import.meta.dirname;
+/** What the image can run, by the name that is its argument. */
+const APPS = ['agent', 'cli', 'ingestion', 'presence', 'registry'];
+
+/** All apps for the container image: single bundles (vite.node.ts) would repeat five times what they share. */
+export default nodeBundle(
+  root,
+  {
+    ...migrationAssets,
+    ...swaggerUiAssets,
+    console: path.join(root, 'apps/console/dist'),
+    'main.js': path.join(root, 'docker/main.js'),
+  },
+  Object.fromEntries(APPS.map((app) => [app, path.join(root, 'apps', app, 'src/main.ts')])),
+);
