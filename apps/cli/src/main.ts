@@ -1,10 +1,11 @@
 import { existsSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { deviceIdSchema, scopeSchema, type Scope } from '@muster/contract';
-import { migrate } from '@muster/database';
+import { isUnreachable, migrate } from '@muster/database';
 import type { EngineWay } from '@muster/engines';
 import { postgresVariables, readConfiguration } from '@muster/service';
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
+import pRetry from 'p-retry';
 import { z } from 'zod';
 import { createToken, issueCredentials, listTokens, revokeCredentials, revokeToken } from './access-commands.ts';
 import type { ApiTarget } from './api-client.ts';
@@ -12,6 +13,7 @@ import { addSecureCommands } from './secure-commands.ts';
 import { decommissionDevice, listDevices, showDevice } from './device-commands.ts';
 import { addPort, durationMs, PORT_NAMES, UsageError, type PortName } from './up/settings.ts';
 import { up } from './up/up.ts';
+import { verify } from './verify.ts';
 
 const STATE_FOLDER = '.muster';
 const EXIT_FAILURE = 1;
@@ -141,10 +143,20 @@ function program(): Command {
   muster
     .command('migrate')
     .description('bring the database in MUSTER_POSTGRES_URL to the schema of this version')
+    .option('--wait <duration>', 'how long to wait for a database that does not answer yet', durationMs, 0)
     .option('--json', 'print JSON on standard output', false)
-    .action(async ({ json }: { json: boolean }) => {
+    .action(async ({ json, wait }: { json: boolean; wait: number }) => {
       const { MUSTER_POSTGRES_URL } = readConfiguration(z.object(postgresVariables), process.env);
-      const applied = await migrate(MUSTER_POSTGRES_URL);
+      const applied = await pRetry(() => migrate(MUSTER_POSTGRES_URL), {
+        retries: Number.POSITIVE_INFINITY,
+        maxRetryTime: wait,
+        minTimeout: 500,
+        factor: 1,
+        shouldRetry: ({ error }) => wait > 0 && isUnreachable(error),
+        onFailedAttempt: ({ error, attemptNumber }) => {
+          if (wait > 0 && attemptNumber % 10 === 1) process.stderr.write(`waiting: ${error.message}\n`);
+        },
+      });
       if (json) process.stdout.write(`${JSON.stringify({ applied })}\n`);
       else
         process.stdout.write(applied.length === 0 ? 'the database is up to date\n' : `applied ${applied.join(', ')}\n`);
@@ -191,6 +203,15 @@ function program(): Command {
   ).action(async (id: string, options: { json: boolean }, command: Command) => {
     if (!(await revokeCredentials(apiTarget(command), id, options))) process.exitCode = EXIT_FAILURE;
   });
+  api(
+    muster
+      .command('verify')
+      .description('publish as a new device, read it back over REST, and decommission the device again'),
+  )
+    .option('--ca <file>', 'the authority of the brokers, as PEM', ownAuthority())
+    .action(async (options: { json: boolean; ca?: string }, command: Command) => {
+      if (!(await verify(apiTarget(command), options))) process.exitCode = EXIT_FAILURE;
+    });
   addTokenCommands(muster);
   addSecureCommands(muster);
 

@@ -7,6 +7,7 @@ import {
   localHosts,
   SERVICE_NAMES,
   serviceUsername,
+  SHARED_USERNAME,
 } from '@muster/security';
 import { postgresVariables, readConfiguration } from '@muster/service';
 import type { Command } from 'commander';
@@ -22,6 +23,7 @@ const accountVariables = {
   MUSTER_INGESTION_PASSWORD: password,
   MUSTER_PRESENCE_PASSWORD: password,
   MUSTER_REGISTRY_PASSWORD: password,
+  MUSTER_SHARED_PASSWORD: password.optional().meta({ secret: true }),
   MUSTER_ADMIN_TOKEN: password.optional().meta({ secret: true }),
   MUSTER_GRAFANA_PASSWORD: password.optional().meta({ secret: true }),
 };
@@ -64,12 +66,17 @@ async function provisionAccounts(output: { readonly json: boolean }): Promise<vo
       registry: values.MUSTER_REGISTRY_PASSWORD,
     };
     const accounts = new AccountStore(database);
+    const shared = values.MUSTER_SHARED_PASSWORD;
     await accounts.ensure(
-      SERVICE_NAMES.map((service) => ({
-        kind: 'service',
-        username: serviceUsername(service),
-        password: passwords[service],
-      })),
+      [
+        ...SERVICE_NAMES.map((service) => ({
+          kind: 'service' as const,
+          username: serviceUsername(service),
+          password: passwords[service],
+        })),
+        ...(shared === undefined ? [] : [{ kind: 'shared' as const, username: SHARED_USERNAME, password: shared }]),
+      ],
+      shared === undefined ? [SHARED_USERNAME] : [],
     );
     if (values.MUSTER_ADMIN_TOKEN !== undefined)
       await ensureAdminToken(database, 'installation', values.MUSTER_ADMIN_TOKEN);

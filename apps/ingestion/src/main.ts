@@ -2,6 +2,7 @@ import { openDatabase, schemaIsCurrent, TombstoneSet, waitForSchema } from '@mus
 import {
   brokerTargets,
   brokerVariables,
+  ConfigurationError,
   influxTarget,
   influxVariables,
   loadTopicMap,
@@ -14,6 +15,7 @@ import { z } from 'zod';
 import { FleetStore } from './fleet-store.ts';
 import { Ingestion } from './ingestion.ts';
 import { IngestionMetrics } from './metrics.ts';
+import { brokersOf } from './shards.ts';
 
 const CONNECT_TIMEOUT_MS = 10_000;
 
@@ -22,9 +24,18 @@ const configurationSchema = z.object({
   ...brokerVariables,
   ...postgresVariables,
   ...influxVariables,
+  MUSTER_INGESTION_ORDINAL: z.coerce.number().int().min(0).default(0).describe('which of the processes this one is'),
+  MUSTER_INGESTION_REPLICAS: z.coerce.number().int().min(1).default(1).describe('how many processes there are'),
 });
 
 await runService('ingestion', configurationSchema, ({ configuration, logger, metrics }) => {
+  const { MUSTER_INGESTION_ORDINAL: ordinal, MUSTER_INGESTION_REPLICAS: replicas } = configuration;
+  const own = brokersOf(brokerTargets(configuration), ordinal, replicas);
+  if (own.length === 0) {
+    throw new ConfigurationError(
+      `MUSTER_INGESTION_ORDINAL: expected fewer processes than brokers, each of which has one consumer; found ${ordinal} of ${replicas}`,
+    );
+  }
   const database = openDatabase(configuration.MUSTER_POSTGRES_URL, 'ingestion');
   const influx = new Influx(influxTarget(configuration));
   const tombstones = new TombstoneSet(database, configuration.MUSTER_POSTGRES_URL, (error) =>
@@ -56,7 +67,7 @@ await runService('ingestion', configurationSchema, ({ configuration, logger, met
     start: async () => {
       await waitForSchema(database, (reason) => logger.warn({ reason }, 'waiting for the database'));
       await tombstones.start();
-      await ingestion.start(brokerTargets(configuration), CONNECT_TIMEOUT_MS);
+      await ingestion.start(own, CONNECT_TIMEOUT_MS);
     },
     stop: [() => ingestion.close(), () => tombstones.close(), () => database.$disconnect()],
   };

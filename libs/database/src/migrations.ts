@@ -75,6 +75,24 @@ export async function migrate(url: string): Promise<readonly string[]> {
   }
 }
 
+/** Codes of a connection that was not made, and of a server that is starting (PostgreSQL, appendix A, class 57P). */
+const UNREACHABLE = new Set([
+  'ECONNREFUSED',
+  'ENOTFOUND',
+  'EAI_AGAIN',
+  'ETIMEDOUT',
+  'ECONNRESET',
+  'EHOSTUNREACH',
+  '57P03',
+]);
+
+/** Whether a migration failed because the database did not answer, which waiting may mend. */
+export function isUnreachable(error: unknown): boolean {
+  const cause = error instanceof MigrationError ? error.cause : error;
+  const code = cause instanceof Error && 'code' in cause ? cause.code : undefined;
+  return typeof code === 'string' && UNREACHABLE.has(code);
+}
+
 /** Whether the database has the schema that this build needs; false also where it has no migrations at all. */
 export async function schemaIsCurrent(database: PrismaClient): Promise<boolean> {
   const [table] = await database.$queryRaw<
