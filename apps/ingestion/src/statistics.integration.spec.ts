@@ -1,0 +1,114 @@
+import { randomUUID } from 'node:crypto';
+import { mkdtempSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { BrokerConnection } from '@muster/broker';
+import { freePort, mosquittoSource, startMosquitto } from '@muster/engines';
+import { createLogger } from '@muster/service';
+import { Influx } from '@muster/telemetry';
+import { Registry } from 'prom-client';
+import { afterEach, describe, expect, inject, it, vi } from 'vitest';
+import { IngestionMetrics } from './metrics.ts';
+import { Statistics } from './statistics.ts';
+
+const { broker, influxdb } = inject('engines');
+const influx = new Influx(influxdb);
+const running: Statistics[] = [];
+
+afterEach(async () => {
+  await Promise.all(running.splice(0).map((statistics) => statistics.close()));
+});
+
+function statistics(
+  target = influxdb,
+  silentMs = 30_000,
+): { statistics: Statistics; metrics: IngestionMetrics; warn: ReturnType<typeof vi.spyOn> } {
+  const metrics = new IngestionMetrics(new Registry());
+  const logger = createLogger('test', 'silent');
+  const warn = vi.spyOn(logger, 'warn');
+  const made = new Statistics(new Influx(target), metrics, logger, 500, silentMs);
+  running.push(made);
+  return { statistics: made, metrics, warn };
+}
+
+describe('statistics on real engines', () => {
+  it('bring what the broker says about itself and what ingestion counts into InfluxDB', async () => {
+    const name = `broker-${randomUUID()}`;
+    const { statistics: started, metrics } = statistics();
+    metrics.addBroker(name);
+    metrics.readings.inc({ broker: name }, 12);
+    started.start([{ ...broker, name }]);
+    await vi.waitFor(
+      async () => {
+        const where = `WHERE broker = '${name}' AND time > now() - 1m`;
+        expect(
+          await influx.query(
+            `SELECT last(clients_connected) AS clients, last(version) AS version FROM broker ${where}`,
+          ),
+        ).toMatchObject([{ clients: expect.any(Number), version: expect.stringContaining('mosquitto') }]);
+        expect(await influx.query(`SELECT last(readings) AS readings FROM ingestion ${where}`)).toMatchObject([
+          { readings: 12 },
+        ]);
+      },
+      { timeout: 20_000, interval: 250 },
+    );
+  });
+
+  it('that InfluxDB does not take are dropped and counted, and told once', async () => {
+    const { statistics: started, metrics, warn } = statistics({ ...influxdb, url: 'http://127.0.0.1:9' });
+    started.start([broker]);
+    const dropped = async (): Promise<number> => (await metrics.statisticsDropped.get()).values[0]?.value ?? 0;
+    await vi.waitFor(async () => expect(await dropped()).toBeGreaterThan(3), { timeout: 10_000 });
+    expect(warn).toHaveBeenCalledTimes(1);
+    expect(warn).toHaveBeenCalledWith(expect.anything(), expect.stringContaining('did not take statistics'));
+  });
+
+  it('of a broker that hides $SYS are empty, and one line of the log says what to do', async () => {
+    const folder = mkdtempSync(path.join(tmpdir(), 'muster-statistics-'));
+    const rules = path.join(folder, 'acl');
+    writeFileSync(rules, `user ${broker.username ?? ''}\ntopic readwrite devices/#\n`);
+    const port = await freePort();
+    const mosquitto = await startMosquitto(
+      {
+        ...{ name: 'hidden', folder: path.join(folder, 'mosquitto'), logFile: path.join(folder, 'log'), port },
+        ...{ username: broker.username ?? '', password: broker.password ?? '', settings: [`acl_file ${rules}`] },
+      },
+      await mosquittoSource('auto', () => undefined),
+    );
+    try {
+      const name = `hidden-${randomUUID()}`;
+      const { statistics: started, warn } = statistics(influxdb, 600);
+      started.start([{ ...broker, name, url: `mqtt://127.0.0.1:${port}` }]);
+      await vi.waitFor(() => expect(warn).toHaveBeenCalled(), { timeout: 10_000 });
+      await new Promise((resolve) => setTimeout(resolve, 1_500));
+      expect(warn).toHaveBeenCalledTimes(1);
+      expect(warn).toHaveBeenCalledWith(
+        expect.objectContaining({ broker: name }),
+        expect.stringContaining('let the account read $SYS/broker/#'),
+      );
+      expect(await influx.query(`SELECT * FROM broker WHERE broker = '${name}' AND time > now() - 1m`)).toEqual([]);
+    } finally {
+      await mosquitto.stop(5_000);
+    }
+  });
+
+  it('reach nobody who subscribes to everything with a wildcard', async () => {
+    const topics: string[] = [];
+    const connection = new BrokerConnection({
+      broker,
+      clientId: `listener-${randomUUID()}`,
+      sessionExpirySeconds: 0,
+      subscriptions: [{ filter: '#', qos: 0 }],
+      onMessage: ({ topic }, settle) => {
+        topics.push(topic);
+        settle('acknowledge');
+      },
+    });
+    await connection.whenReady(5_000);
+    await connection.publish(`own/${randomUUID()}`, 'x');
+    await connection.roundTrip(5_000);
+    expect(topics.length).toBeGreaterThan(0);
+    expect(topics.filter((topic) => topic.startsWith('$SYS'))).toEqual([]);
+    await connection.close(0);
+  });
+});
