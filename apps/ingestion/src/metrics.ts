@@ -16,6 +16,9 @@ export interface Figure {
   readonly value: number;
 }
 
+/** The figures that go up and down; all others only grow while the process lives. */
+export const GAUGE_FIELDS: ReadonlySet<string> = new Set(['waiting', 'devices', 'in_hand']);
+
 /** What ingestion counts. */
 export class IngestionMetrics {
   readonly messages: Counter<'broker'>;
@@ -30,6 +33,7 @@ export class IngestionMetrics {
   readonly influxFailures: Counter;
   readonly postgresFailures: Counter;
   readonly statisticsDropped: Counter;
+  readonly #brokers = new Set<string>();
   readonly #gauges: [field: string, gauge: Gauge<'broker'>][] = [];
 
   constructor(private readonly registry: Registry) {
@@ -87,12 +91,13 @@ export class IngestionMetrics {
 
   /** Counters of a broker begin at 0: a rate over the first message is one then, and not nothing. */
   addBroker(broker: string): void {
+    this.#brokers.add(broker);
     for (const [, counter] of this.#brokerCounters()) counter.inc({ broker }, 0);
   }
 
   /** Every figure as it stands, under the field name that it has in InfluxDB. */
   async figures(): Promise<readonly Figure[]> {
-    const counters: [string, Counter<string> | Gauge<string>][] = [
+    const counters: [string, Counter | Gauge][] = [
       ...this.#brokerCounters(),
       ['refused', this.deadLetters],
       ['lines_written', this.linesWritten],
@@ -110,7 +115,14 @@ export class IngestionMetrics {
       const part = /_(sum|count)$/.exec(metricName)?.[1];
       return part === undefined ? [] : [{ field: `write_seconds_${part}`, labels: {}, value }];
     });
-    return [...figures.flat(), ...writes];
+    const refused = figures.flat().filter(({ field }) => field === 'refused');
+    // Known from the start: the count of a reason begins with the first message that is refused for it.
+    const refusedTotals = [...this.#brokers].map((broker): Figure => ({
+      field: 'refused_total',
+      labels: { broker },
+      value: refused.reduce((sum, { labels, value }) => (labels['broker'] === broker ? sum + value : sum), 0),
+    }));
+    return [...figures.flat(), ...refusedTotals, ...writes];
   }
 
   #brokerCounters(): [field: string, counter: Counter<'broker'>][] {

@@ -1,9 +1,10 @@
 import { defaultTopicMap } from '@muster/contract';
+import type { StatisticsPoint } from '@muster/telemetry';
 import fc from 'fast-check';
 import { Registry } from 'prom-client';
 import { describe, expect, it } from 'vitest';
 import { IngestionMetrics } from './metrics.ts';
-import { decodeBrokerFigure, ingestionPoints } from './statistics.ts';
+import { beginnings, decodeBrokerFigure, ingestionPoints } from './statistics.ts';
 
 function decode(topic: string, payload: string): ReturnType<typeof decodeBrokerFigure> {
   return decodeBrokerFigure(topic, Buffer.from(payload));
@@ -71,7 +72,7 @@ describe('ingestion’s own figures', () => {
     expect(points).toContainEqual({
       measurement: 'ingestion',
       tags: { broker: 'mosquitto-0' },
-      fields: { messages: 5, payload_bytes: 0, readings: 0, tombstoned: 0, duplicates: 0, dropped: 0, in_hand: 7 },
+      fields: expect.objectContaining({ messages: 5, readings: 0, duplicates: 0, in_hand: 7, refused_total: 2 }),
     });
     expect(points).toContainEqual({
       measurement: 'ingestion',
@@ -83,6 +84,22 @@ describe('ingestion’s own figures', () => {
       tags: { instance: 'pod-0' },
       fields: expect.objectContaining({ waiting: 3, devices: 2, write_seconds_count: 2, write_seconds_sum: 0.75 }),
     });
+  });
+
+  it('begin at 0, once for each series, but for what goes up and down', () => {
+    const refused = (reason: string): StatisticsPoint => ({
+      ...{ measurement: 'ingestion', tags: { broker: 'b', reason } },
+      fields: { refused: 3 },
+    });
+    const broker = { measurement: 'ingestion', tags: { broker: 'b' }, fields: { in_hand: 9, messages: 4 } };
+    const seen = new Set<string>();
+    expect(beginnings([refused('bad-name'), broker], seen)).toEqual([
+      { ...refused('bad-name'), fields: { refused: 0 } },
+      { ...broker, fields: { messages: 0 } },
+    ]);
+    expect(beginnings([refused('bad-name'), refused('bad-time'), broker], seen)).toEqual([
+      { ...refused('bad-time'), fields: { refused: 0 } },
+    ]);
   });
 
   it('of two brokers stay apart', async () => {

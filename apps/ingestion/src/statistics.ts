@@ -3,7 +3,7 @@ import { storableText } from '@muster/contract';
 import { BrokerConnection, BrokerError, type BrokerTarget, type ConnectionEvent } from '@muster/broker';
 import type { Logger } from '@muster/service';
 import { statisticsLine, type Influx, type StatisticsPoint } from '@muster/telemetry';
-import type { Figure, IngestionMetrics } from './metrics.ts';
+import { GAUGE_FIELDS, type Figure, type IngestionMetrics } from './metrics.ts';
 
 /** Where Mosquitto tells about itself (mosquitto(8), broker status). No filter that begins with a wildcard takes it. */
 const SYSTEM_FILTER = '$SYS/broker/#';
@@ -74,6 +74,20 @@ export function ingestionPoints(figures: readonly Figure[], instance: string): r
   return [...points.values()].map((point) => ({ measurement: 'ingestion', ...point }));
 }
 
+/**
+ * The counters that this process has not written before, as they were an interval ago: 0. Without them what came in the
+ * first interval, or the first message that was refused for a reason, would be in no rate.
+ */
+export function beginnings(points: readonly StatisticsPoint[], seen: Set<string>): readonly StatisticsPoint[] {
+  return points.flatMap((point) => {
+    const key = JSON.stringify(point.tags);
+    if (seen.has(key)) return [];
+    seen.add(key);
+    const counters = Object.keys(point.fields).filter((field) => !GAUGE_FIELDS.has(field));
+    return [{ ...point, fields: Object.fromEntries(counters.map((field) => [field, 0])) }];
+  });
+}
+
 interface WatchedBroker {
   readonly name: string;
   readonly connection: BrokerConnection;
@@ -91,6 +105,7 @@ export class Statistics {
   #timer: NodeJS.Timeout | undefined;
   #closing = false;
   #isFailing = false;
+  readonly #begun = new Set<string>();
   readonly #instance = hostname();
 
   constructor(
@@ -172,8 +187,11 @@ export class Statistics {
   async #write(): Promise<void> {
     // A timer may fire a millisecond early.
     const atMs = Math.round(Date.now() / this.intervalMs) * this.intervalMs;
-    const points = [...this.#brokerPoints(), ...ingestionPoints(await this.metrics.figures(), this.#instance)];
-    const lines = points.flatMap((point) => statisticsLine(point, atMs) ?? []);
+    const own = ingestionPoints(await this.metrics.figures(), this.#instance);
+    const lines = [
+      ...beginnings(own, this.#begun).flatMap((point) => statisticsLine(point, atMs - this.intervalMs) ?? []),
+      ...[...this.#brokerPoints(), ...own].flatMap((point) => statisticsLine(point, atMs) ?? []),
+    ];
     const outcome = await this.influx.write(lines);
     if (this.#closing) return;
     if (outcome.kind === 'stored') {

@@ -82,7 +82,7 @@ export function ingestionPipeline(): Dashboard {
             description:
               'Messages or fields that could not be used, in the time range. The table below says from whom and why.',
             unit: 'none',
-            noData: 'Nothing has been refused.',
+            noData: NO_STATISTICS,
             width: 4,
             decimals: 0,
             thresholds: [
@@ -90,7 +90,7 @@ export function ingestionPipeline(): Dashboard {
               { from: 1, color: 'yellow' },
             ],
             queries: [
-              influxQl(increase({ from: 'ingestion', field: 'refused', tags: ['broker', 'reason'] }), {
+              influxQl(increase({ from: 'ingestion', field: 'refused_total', tags: ['broker'] }), {
                 alias: 'refused',
               }),
             ],

@@ -129,13 +129,7 @@ function quoted(name: string): string {
 
 /** Without the indentation of the source that it stands in. */
 function tidy(text: string): string {
-  const lines = text
-    .split('\n')
-    .filter((line, index, all) => line.trim() !== '' || (index > 0 && index < all.length - 1));
-  const indents = lines.slice(text.startsWith('\n') ? 0 : 1).map((line) => /^ */.exec(line)?.[0].length ?? 0);
-  const indent = indents.length === 0 ? 0 : Math.min(...indents);
-  return lines
-    .map((line, index) => (index === 0 && !text.startsWith('\n') ? line : line.slice(indent)))
-    .join('\n')
-    .trim();
+  const lines = text.split('\n').filter((line) => line.trim() !== '');
+  const indent = Math.min(...lines.map((line) => line.search(/\S/)));
+  return lines.map((line) => line.slice(indent)).join('\n');
 }
