@@ -1,7 +1,7 @@
 import { spawn, spawnSync } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
-import { mkdtempSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { createServer, type AddressInfo } from 'node:net';
 import path from 'node:path';
@@ -40,6 +40,11 @@ const missing =
     ? undefined
     : ' (skipped: mosquitto is not installed)';
 
+/** An acl_file refuses no subscription in Mosquitto 2.0; its own plugin for dynamic security does. */
+const PLUGIN = ['x86_64-linux-gnu', 'aarch64-linux-gnu']
+  .map((architecture) => `/usr/lib/${architecture}/mosquitto_dynamic_security.so`)
+  .find(existsSync);
+
 async function freePort(): Promise<number> {
   const server = createServer().listen(0, '127.0.0.1');
   await once(server, 'listening');
@@ -49,19 +54,20 @@ async function freePort(): Promise<number> {
   return port;
 }
 
-/** A Mosquitto whose rules let nobody read $SYS. */
-async function hidingBroker(): Promise<{ readonly url: string; readonly end: () => void }> {
+/** A Mosquitto with settings that may name files of the folder. */
+async function ownBroker(
+  settings: (file: (name: string, text: string) => string) => readonly string[],
+): Promise<{ readonly url: string; readonly end: () => void }> {
   const folder = mkdtempSync(path.join(tmpdir(), 'muster-statistics-'));
   const port = await freePort();
-  const file = (name: string, lines: readonly string[]): string => {
+  const file = (name: string, text: string): string => {
     const target = path.join(folder, name);
-    writeFileSync(target, `${lines.join('\n')}\n`, { mode: 0o644 });
+    writeFileSync(target, text);
     return target;
   };
-  const rules = file('rules', ['topic readwrite devices/#']);
   const user = process.getuid?.() === 0 ? ['user root'] : [];
-  const settings = [`listener ${port} 127.0.0.1`, ...user, 'allow_anonymous true', `acl_file ${rules}`];
-  const mosquitto = spawn('mosquitto', ['-c', file('mosquitto.conf', settings)], { stdio: 'ignore' });
+  const lines = [`listener ${port} 127.0.0.1`, ...user, ...settings(file), ''];
+  const mosquitto = spawn('mosquitto', ['-c', file('mosquitto.conf', lines.join('\n'))], { stdio: 'ignore' });
   return { url: `mqtt://127.0.0.1:${port}`, end: () => void mosquitto.kill() };
 }
 
@@ -100,7 +106,10 @@ describe('statistics on real engines', () => {
   it.skipIf(missing !== undefined)(
     `of a broker that hides $SYS are empty, and one line of the log says what to do${missing ?? ''}`,
     async () => {
-      const { url, end } = await hidingBroker();
+      const { url, end } = await ownBroker((file) => [
+        'allow_anonymous true',
+        `acl_file ${file('rules', 'topic readwrite devices/#\n')}`,
+      ]);
       try {
         const name = `hidden-${randomUUID()}`;
         const { statistics: started, warn } = statistics(influxdb, 600);
@@ -113,6 +122,41 @@ describe('statistics on real engines', () => {
           expect.stringContaining('let the account read $SYS/broker/#'),
         );
         expect(await influx.query(`SELECT * FROM broker WHERE broker = '${name}' AND time > now() - 1m`)).toEqual([]);
+      } finally {
+        end();
+      }
+    },
+  );
+
+  it.skipIf(PLUGIN === undefined || missing !== undefined)(
+    `of a broker that refuses the subscription are asked for once${PLUGIN === undefined ? ' (skipped: Mosquitto has no plugin for dynamic security here)' : ''}`,
+    async () => {
+      const access = { publishClientSend: true, publishClientReceive: true, subscribe: false, unsubscribe: true };
+      const security = {
+        defaultACLAccess: access,
+        clients: [],
+        roles: [],
+        groups: [{ groupname: 'all', roles: [] }],
+        anonymousGroup: 'all',
+      };
+      const { url, end } = await ownBroker((file) => [
+        'allow_anonymous true',
+        `plugin ${PLUGIN ?? ''}`,
+        `plugin_opt_config_file ${file('security.json', JSON.stringify(security))}`,
+      ]);
+      try {
+        const { statistics: started, warn } = statistics(influxdb, 600);
+        started.start([{ name: 'refusing', url, username: undefined, password: undefined }]);
+        await vi.waitFor(() => expect(warn).toHaveBeenCalled(), { timeout: 10_000 });
+        await delay(1_500);
+        expect(warn).toHaveBeenCalledTimes(1);
+        expect(warn).toHaveBeenCalledWith(
+          {
+            broker: 'refusing',
+            reason: expect.stringContaining('refused $SYS/broker/# to muster-statistics-refusing'),
+          },
+          expect.stringContaining('let the account read $SYS/broker/#'),
+        );
       } finally {
         end();
       }

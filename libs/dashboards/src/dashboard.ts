@@ -38,7 +38,7 @@ interface RowPanel {
   readonly panels: readonly [];
 }
 
-/** A dashboard in Grafana's classic JSON, which every Grafana provisions from a file. It has no `id`: Grafana gives one. */
+/** A dashboard in Grafana's classic JSON, as it is provisioned from a file. It has no `id`: Grafana gives one. */
 export interface Dashboard {
   readonly uid: string;
   readonly title: string;
