@@ -27,6 +27,12 @@ describe('the count of readings', () => {
     expect(readingsTotal('# HELP x\nmuster_ingestion_readings_total{service="ingestion"} 42\n')).toBe(42);
     expect(readingsTotal('')).toBe(0);
   });
+
+  it('is the sum over all brokers', () => {
+    const line = (broker: string, count: number): string =>
+      `muster_ingestion_readings_total{broker="${broker}",service="ingestion"} ${count}\n`;
+    expect(readingsTotal(line('mosquitto-0', 40) + line('mosquitto-1', 2))).toBe(42);
+  });
 });
 
 describe('the rate of readings', () => {

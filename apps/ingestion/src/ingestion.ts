@@ -31,7 +31,7 @@ const WRITES_UNDER_WAY = 2;
 const STORE_INTERVAL_MS = 200;
 const DRAIN_MS = 8_000;
 
-type LetterSource = Pick<ReceivedMessage, 'topic' | 'payload' | 'receivedAtMs'>;
+type LetterSource = Pick<ReceivedMessage, 'broker' | 'topic' | 'payload' | 'receivedAtMs'>;
 type Settle = (settlement: Settlement) => void;
 
 /** Telemetry from every broker into InfluxDB; a QoS 1 message is acknowledged when InfluxDB has its readings. */
@@ -69,7 +69,11 @@ export class Ingestion {
         metrics.writeSeconds.observe(durationMs / 1000);
       },
     });
-    metrics.observe(() => ({ waiting: this.#writer.depth, devices: this.#fleet.size }));
+    metrics.observe(() => ({
+      waiting: this.#writer.depth,
+      devices: this.#fleet.size,
+      inHand: new Map(this.#connections.map(({ broker, inHand }) => [broker, inHand])),
+    }));
   }
 
   /** Whether every broker is connected. */
@@ -86,6 +90,7 @@ export class Ingestion {
     this.#scheduleStore();
     const filters = this.topicMap.filters('telemetry');
     const log = logConnectionEvent(this.logger);
+    for (const { name } of brokers) this.metrics.addBroker(name);
     this.#connections = brokers.map(
       (broker) =>
         new BrokerConnection({
@@ -97,7 +102,7 @@ export class Ingestion {
           subscriptions: filters.map((filter) => ({ filter, qos: 1, retainHandling: 2 })),
           onMessage: (message, settle) => this.#receive(message, settle),
           onEvent: (event) => {
-            if (event.kind === 'dropped') this.metrics.dropped.inc();
+            if (event.kind === 'dropped') this.metrics.dropped.inc({ broker: event.broker });
             log(event);
           },
         }),
@@ -122,8 +127,9 @@ export class Ingestion {
   }
 
   #receive(message: ReceivedMessage, settle: Settle): void {
-    this.metrics.messages.inc();
-    this.metrics.bytes.inc(message.payload.length);
+    const { broker } = message;
+    this.metrics.messages.inc({ broker });
+    this.metrics.bytes.inc({ broker }, message.payload.length);
     const match = this.topicMap.match(message.topic);
     if (match === undefined || match.entry.role !== 'telemetry') {
       // A subscription of an earlier topic map that the broker still has.
@@ -137,7 +143,7 @@ export class Ingestion {
         settle,
       );
     } else if (this.tombstones.has(match.device.id)) {
-      this.metrics.tombstoned.inc();
+      this.metrics.tombstoned.inc({ broker });
       settle('acknowledge');
     } else {
       this.#decode(match.device.id, match.entry, message, settle);
@@ -216,7 +222,7 @@ export class Ingestion {
     if (time.clockRefused) this.#letter(device.id, 'bad-time', 'the time is off by more than a day', message);
     if (time.source === 'receipt') {
       device.lastReceiptMs = time.epochMs;
-      if (message.duplicate) this.metrics.unstampedDuplicates.inc();
+      if (message.duplicate) this.metrics.unstampedDuplicates.inc({ broker: message.broker });
     }
     const line = telemetryLine(device.id, { ...telemetry, readings }, time.epochMs);
     if (line === undefined) {
@@ -231,10 +237,15 @@ export class Ingestion {
       isObsolete: () => isRedeliverable && connection.isLost,
       done: (refusal) => {
         if (refusal === undefined) {
-          this.metrics.readings.inc(readings.length);
+          this.metrics.readings.inc({ broker }, readings.length);
           this.store.stored(device.id, readings, time.epochMs, receivedAtMs, broker);
         } else {
-          this.#letter(device.id, 'refused-by-influxdb', refusal, { topic, receivedAtMs, payload: Buffer.from(line) });
+          this.#letter(device.id, 'refused-by-influxdb', refusal, {
+            broker,
+            topic,
+            receivedAtMs,
+            payload: Buffer.from(line),
+          });
         }
         settle('acknowledge');
       },
@@ -242,7 +253,7 @@ export class Ingestion {
   }
 
   #letter(device: DeviceId | '', reason: string, detail: string, message: LetterSource): void {
-    this.metrics.deadLetters.inc({ reason });
+    this.metrics.deadLetters.inc({ broker: message.broker, reason });
     this.store.deadLetter({
       device,
       reason,

@@ -16,6 +16,7 @@ import { FleetStore } from './fleet-store.ts';
 import { Ingestion } from './ingestion.ts';
 import { IngestionMetrics } from './metrics.ts';
 import { brokersOf } from './shards.ts';
+import { Statistics } from './statistics.ts';
 
 const CONNECT_TIMEOUT_MS = 10_000;
 
@@ -41,11 +42,13 @@ await runService('ingestion', configurationSchema, ({ configuration, logger, met
   const tombstones = new TombstoneSet(database, configuration.MUSTER_POSTGRES_URL, (error) =>
     logger.warn({ err: error }, 'tombstones not refreshed'),
   );
+  const ingestionMetrics = new IngestionMetrics(metrics);
+  const statistics = new Statistics(influx, ingestionMetrics, logger);
   const ingestion = new Ingestion(
     loadTopicMap(configuration.MUSTER_TOPIC_MAP),
     new FleetStore(database, (row, error) => logger.error({ err: error, row }, 'PostgreSQL will never take this row')),
     tombstones,
-    new IngestionMetrics(metrics),
+    ingestionMetrics,
     logger,
     influx,
   );
@@ -68,7 +71,8 @@ await runService('ingestion', configurationSchema, ({ configuration, logger, met
       await waitForSchema(database, (reason) => logger.warn({ reason }, 'waiting for the database'));
       await tombstones.start();
       await ingestion.start(own, CONNECT_TIMEOUT_MS);
+      statistics.start(own);
     },
-    stop: [() => ingestion.close(), () => tombstones.close(), () => database.$disconnect()],
+    stop: [() => statistics.close(), () => ingestion.close(), () => tombstones.close(), () => database.$disconnect()],
   };
 });

@@ -1,38 +1,63 @@
 import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
 
+/** What is read from ingestion when its gauges are asked for. */
+export interface IngestionState {
+  /** Lines that InfluxDB has not taken yet. */
+  readonly waiting: number;
+  readonly devices: number;
+  /** Messages that a broker has sent and that are not acknowledged yet, by the broker's name. */
+  readonly inHand: ReadonlyMap<string, number>;
+}
+
+/** One figure as it stands, with the labels that it is kept under. */
+export interface Figure {
+  readonly field: string;
+  readonly labels: Readonly<Record<string, string | number | undefined>>;
+  readonly value: number;
+}
+
+/** The figures that go up and down; all others only grow while the process lives. */
+export const GAUGE_FIELDS: ReadonlySet<string> = new Set(['waiting', 'devices', 'in_hand']);
+
 /** What ingestion counts. */
 export class IngestionMetrics {
-  readonly messages: Counter;
-  readonly bytes: Counter;
-  readonly readings: Counter;
+  readonly messages: Counter<'broker'>;
+  readonly bytes: Counter<'broker'>;
+  readonly readings: Counter<'broker'>;
+  readonly tombstoned: Counter<'broker'>;
+  readonly unstampedDuplicates: Counter<'broker'>;
+  readonly dropped: Counter<'broker'>;
+  readonly deadLetters: Counter<'broker' | 'reason'>;
   readonly linesWritten: Counter;
   readonly writeSeconds: Histogram;
-  readonly deadLetters: Counter<'reason'>;
-  readonly tombstoned: Counter;
-  readonly unstampedDuplicates: Counter;
-  readonly dropped: Counter;
   readonly influxFailures: Counter;
   readonly postgresFailures: Counter;
+  readonly statisticsDropped: Counter;
+  readonly #brokers = new Set<string>();
+  readonly #gauges: [field: string, gauge: Gauge<'broker'>][] = [];
 
   constructor(private readonly registry: Registry) {
     const counter = (name: string, help: string): Counter =>
       new Counter({ name: `muster_ingestion_${name}`, help, registers: [registry] });
-    this.messages = counter('messages_total', 'Telemetry messages received');
-    this.bytes = counter('payload_bytes_total', 'Bytes of their payloads');
-    this.readings = counter('readings_total', 'Readings that InfluxDB has taken');
-    this.linesWritten = counter('lines_written_total', 'Lines in writes that InfluxDB has answered');
-    this.tombstoned = counter('tombstoned_total', 'Messages of decommissioned devices, refused');
-    this.unstampedDuplicates = counter(
+    const brokerCounter = (name: string, help: string): Counter<'broker'> =>
+      new Counter({ name: `muster_ingestion_${name}`, help, labelNames: ['broker'], registers: [registry] });
+    this.messages = brokerCounter('messages_total', 'Telemetry messages received');
+    this.bytes = brokerCounter('payload_bytes_total', 'Bytes of their payloads');
+    this.readings = brokerCounter('readings_total', 'Readings that InfluxDB has taken');
+    this.tombstoned = brokerCounter('tombstoned_total', 'Messages of decommissioned devices, refused');
+    this.unstampedDuplicates = brokerCounter(
       'unstamped_redeliveries_total',
       'Redelivered messages without a time of their own: possible duplicates',
     );
-    this.dropped = counter('dropped_total', 'QoS 0 messages dropped because too many were in hand');
+    this.dropped = brokerCounter('dropped_total', 'QoS 0 messages dropped because too many were in hand');
+    this.linesWritten = counter('lines_written_total', 'Lines in writes that InfluxDB has answered');
     this.influxFailures = counter('influxdb_failures_total', 'Writes that InfluxDB did not take');
     this.postgresFailures = counter('postgres_failures_total', 'Writes that PostgreSQL did not take');
+    this.statisticsDropped = counter('statistics_dropped_total', 'Lines of statistics that InfluxDB did not take');
     this.deadLetters = new Counter({
       name: 'muster_ingestion_dead_letters_total',
       help: 'Messages or fields that could not be used',
-      labelNames: ['reason'],
+      labelNames: ['broker', 'reason'],
       registers: [registry],
     });
     this.writeSeconds = new Histogram({
@@ -44,23 +69,70 @@ export class IngestionMetrics {
   }
 
   /** Adds the gauges, which are read when they are asked for. */
-  observe(read: () => { readonly waiting: number; readonly devices: number }): void {
-    const { registry } = this;
-    new Gauge({
-      name: 'muster_ingestion_waiting_lines',
-      help: 'Lines that InfluxDB has not taken yet',
-      registers: [registry],
-      collect() {
-        this.set(read().waiting);
-      },
+  observe(read: () => IngestionState): void {
+    const gauge = (field: string, name: string, help: string, set: (gauge: Gauge<'broker'>) => void): void => {
+      const made = new Gauge({
+        name: `muster_ingestion_${name}`,
+        help,
+        labelNames: ['broker'],
+        registers: [this.registry],
+        collect() {
+          set(this);
+        },
+      });
+      this.#gauges.push([field, made]);
+    };
+    gauge('waiting', 'waiting_lines', 'Lines that InfluxDB has not taken yet', (made) => made.set(read().waiting));
+    gauge('devices', 'devices', 'Devices that have sent telemetry', (made) => made.set(read().devices));
+    gauge('in_hand', 'in_hand', 'Messages that are not acknowledged yet', (made) => {
+      for (const [broker, count] of read().inHand) made.set({ broker }, count);
     });
-    new Gauge({
-      name: 'muster_ingestion_devices',
-      help: 'Devices that have sent telemetry',
-      registers: [registry],
-      collect() {
-        this.set(read().devices);
-      },
+  }
+
+  /** Counters of a broker begin at 0: a rate over the first message is one then, and not nothing. */
+  addBroker(broker: string): void {
+    this.#brokers.add(broker);
+    for (const [, counter] of this.#brokerCounters()) counter.inc({ broker }, 0);
+  }
+
+  /** Every figure as it stands, under the field name that it has in InfluxDB. */
+  async figures(): Promise<readonly Figure[]> {
+    const counters: [string, Counter | Gauge][] = [
+      ...this.#brokerCounters(),
+      ['refused', this.deadLetters],
+      ['lines_written', this.linesWritten],
+      ['influx_failures', this.influxFailures],
+      ['postgres_failures', this.postgresFailures],
+      ['statistics_dropped', this.statisticsDropped],
+      ...this.#gauges,
+    ];
+    const figures = await Promise.all(
+      counters.map(async ([field, metric]) =>
+        (await metric.get()).values.map(({ labels, value }): Figure => ({ field, labels, value })),
+      ),
+    );
+    const writes = (await this.writeSeconds.get()).values.flatMap(({ metricName = '', value }): Figure[] => {
+      const part = /_(sum|count)$/.exec(metricName)?.[1];
+      return part === undefined ? [] : [{ field: `write_seconds_${part}`, labels: {}, value }];
     });
+    const refused = figures.flat().filter(({ field }) => field === 'refused');
+    // Known from the start: the count of a reason begins with the first message that is refused for it.
+    const refusedTotals = [...this.#brokers].map((broker): Figure => ({
+      field: 'refused_total',
+      labels: { broker },
+      value: refused.reduce((sum, { labels, value }) => (labels['broker'] === broker ? sum + value : sum), 0),
+    }));
+    return [...figures.flat(), ...refusedTotals, ...writes];
+  }
+
+  #brokerCounters(): [field: string, counter: Counter<'broker'>][] {
+    return [
+      ['messages', this.messages],
+      ['payload_bytes', this.bytes],
+      ['readings', this.readings],
+      ['tombstoned', this.tombstoned],
+      ['duplicates', this.unstampedDuplicates],
+      ['dropped', this.dropped],
+    ];
   }
 }

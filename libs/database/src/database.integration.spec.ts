@@ -91,6 +91,79 @@ describe('migrations on a real PostgreSQL', () => {
   });
 });
 
+describe('the views for dashboards', () => {
+  let url = '';
+  beforeAll(async () => {
+    url = await emptyDatabase();
+    await migrate(url);
+  });
+
+  it('show these columns and no other: a column of a table is in no view until somebody puts it there', async () => {
+    const columns = await query(
+      url,
+      `SELECT table_name AS view, string_agg(column_name, ' ' ORDER BY ordinal_position) AS columns
+       FROM information_schema.columns WHERE table_schema = 'grafana' GROUP BY 1 ORDER BY 1`,
+    );
+    expect(columns).toEqual([
+      { view: 'dead_letter', columns: 'device reason topic detail payload_size count first_at last_at' },
+      {
+        view: 'decommission',
+        columns: 'device life state requested_at verified_at brokers cleared still_retained kept',
+      },
+      {
+        view: 'device',
+        columns:
+          'id name state in_service presence reason since wake_expected_at rule last_seen_at messages model firmware broker discovered_at',
+      },
+      { view: 'last_reading', columns: 'device metric number boolean text value unit at' },
+      { view: 'presence_count', columns: 'presence devices' },
+      {
+        view: 'presence_transition',
+        columns: 'id at device name in_service from to reason broker topic rule',
+      },
+    ]);
+  });
+
+  it('are the only thing in their schema, and each says what it shows', async () => {
+    const relations = await query(
+      url,
+      `SELECT relname, relkind, obj_description(oid) AS comment FROM pg_class WHERE relnamespace = 'grafana'::regnamespace`,
+    );
+    expect(relations).toHaveLength(6);
+    for (const relation of relations)
+      expect(relation).toMatchObject({ relkind: 'v', comment: expect.stringMatching(/\.$/) });
+  });
+
+  it('are all that a reader needs: with no right on a table it reads every view and no table', async () => {
+    const role = `reader_${randomUUID().replaceAll('-', '')}`;
+    const as = async (sql: string): Promise<unknown> => query(url, `SET ROLE ${role}; ${sql}`);
+    await query(
+      url,
+      `CREATE ROLE ${role}; GRANT USAGE ON SCHEMA grafana TO ${role}; GRANT SELECT ON ALL TABLES IN SCHEMA grafana TO ${role}`,
+    );
+    try {
+      const views = ['dead_letter', 'decommission', 'device', 'last_reading', 'presence_count', 'presence_transition'];
+      for (const view of views) await as(`SELECT * FROM grafana.${view}`);
+      for (const table of ['device', 'dead_letter', 'presence', 'decommission'])
+        await expect(as(`SELECT * FROM public.${table}`), table).rejects.toThrow(/permission denied/);
+      await expect(as(`UPDATE grafana.dead_letter SET count = 0`)).rejects.toThrow(/permission denied/);
+    } finally {
+      await query(url, `DROP OWNED BY ${role}; DROP ROLE ${role}`);
+    }
+  });
+
+  it('count every presence state, also where there is no device', async () => {
+    const database = openDatabase(url, 'test');
+    await database.device.create({ data: { id: 'lone' } });
+    await database.device.create({ data: { id: 'gone', state: 'decommissioned' } });
+    await database.$disconnect();
+    expect(await query(url, 'SELECT presence, devices::int FROM grafana.presence_count ORDER BY 2 DESC, 1')).toEqual([
+      { presence: 'unknown', devices: 1 },
+      ...['asleep', 'lost', 'offline', 'online', 'stale'].map((presence) => ({ presence, devices: 0 })),
+    ]);
+  });
+});
+
 describe('discovery and tombstones on a real PostgreSQL', () => {
   let url = '';
   let database: ReturnType<typeof openDatabase>;

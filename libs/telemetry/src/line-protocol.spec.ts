@@ -1,6 +1,6 @@
 import { deviceId, type Telemetry } from '@muster/contract';
 import { describe, expect, it } from 'vitest';
-import { telemetryLine } from './line-protocol.ts';
+import { statisticsLine, telemetryLine } from './line-protocol.ts';
 
 const telemetry: Telemetry = { readings: [], time: { kind: 'none' }, session: undefined, seq: undefined, rejected: [] };
 const lab1 = deviceId('lab1');
@@ -27,5 +27,22 @@ describe('a line of line protocol', () => {
 
   it('is nothing without readings', () => {
     expect(telemetryLine(lab1, { ...telemetry, session: 1, seq: 2 }, 5)).toBeUndefined();
+  });
+});
+
+describe('a line of statistics', () => {
+  it('escapes what a broker or a host may be called, and stores every number as a float', () => {
+    const point = {
+      measurement: 'broker',
+      tags: { broker: 'a b,c=d' },
+      fields: { uptime: 12, version: 'mosquitto "2.0"' },
+    };
+    expect(statisticsLine(point, 5)).toBe('broker,broker=a\\ b\\,c\\=d uptime=12,version="mosquitto \\"2.0\\"" 5');
+  });
+
+  it('leaves out what InfluxDB cannot store, and is nothing without fields', () => {
+    const tags = {};
+    expect(statisticsLine({ measurement: 'm', tags, fields: { a: Number.NaN, b: 1 } }, 5)).toBe('m b=1 5');
+    expect(statisticsLine({ measurement: 'm', tags, fields: { a: Number.POSITIVE_INFINITY } }, 5)).toBeUndefined();
   });
 });

@@ -20,3 +20,23 @@ export function telemetryLine(device: DeviceId, telemetry: Telemetry, epochMs: n
   if (telemetry.seq !== undefined) fields.push(`seq=${telemetry.seq}`);
   return `${TELEMETRY_MEASUREMENT},device=${device} ${fields.join(',')} ${epochMs}`;
 }
+
+/** One point of figures that Muster keeps about itself and its brokers. */
+export interface StatisticsPoint {
+  readonly measurement: string;
+  /** Tag name to value; none may be empty. */
+  readonly tags: Readonly<Record<string, string>>;
+  /** Numbers are stored as floats, so a field never changes its type. */
+  readonly fields: Readonly<Record<string, number | string>>;
+}
+
+/** The line of a point, in milliseconds; undefined where no field can be stored (InfluxDB has no infinity and no NaN). */
+export function statisticsLine({ measurement, tags, fields }: StatisticsPoint, epochMs: number): string | undefined {
+  const stored = Object.entries(fields).flatMap(([name, value]) => {
+    if (typeof value === 'string') return [`${escape.tag(name)}=${escape.quoted(value)}`];
+    return Number.isFinite(value) ? [`${escape.tag(name)}=${value}`] : [];
+  });
+  if (stored.length === 0) return undefined;
+  const series = Object.entries(tags).map(([name, value]) => `,${escape.tag(name)}=${escape.tag(value)}`);
+  return `${escape.measurement(measurement)}${series.join('')} ${stored.join(',')} ${epochMs}`;
+}

@@ -76,7 +76,8 @@ export function perSecond(samples: readonly Sample[]): number {
   return Math.max(0, ((last.readings - first.readings) * 1000) / (last.atMs - first.atMs));
 }
 
-/** The count of readings in ingestion's metrics. */
+/** The count of readings in ingestion's metrics, over all brokers. */
 export function readingsTotal(metrics: string): number {
-  return Number(/^muster_ingestion_readings_total(?:\{[^}]*\})? (\S+)$/m.exec(metrics)?.[1] ?? 0);
+  const counts = metrics.matchAll(/^muster_ingestion_readings_total(?:\{[^}]*\})? (\S+)$/gm);
+  return [...counts].reduce((sum, [, count]) => sum + Number(count), 0);
 }
