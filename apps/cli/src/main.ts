@@ -6,6 +6,7 @@ import { Command, CommanderError, InvalidArgumentError, Option } from 'commander
 import { z } from 'zod';
 import type { ApiTarget } from './api-client.ts';
 import { decommissionDevice, listDevices, showDevice } from './device-commands.ts';
+import { addSecureCommands } from './secure-commands.ts';
 import { addPort, durationMs, UsageError, type PortName } from './up/settings.ts';
 import { up } from './up/up.ts';
 
@@ -131,6 +132,8 @@ function program(): Command {
   ).action(async (id: string, options: { json: boolean }, command: Command) => {
     if (!(await decommissionDevice(apiTarget(command), id, options))) process.exitCode = EXIT_FAILURE;
   });
+
+  addSecureCommands(muster);
   return muster;
 }
 
