@@ -1,12 +1,6 @@
 import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import {
-  Advisor,
-  AdvisorError,
-  type Advice,
-  type AdviceDocument,
-  type ServerCertificate,
-} from '@muster/security';
+import { Advisor, AdvisorError, type Advice, type AdviceDocument, type ServerCertificate } from '@muster/security';
 import { InvalidArgumentError, type Command } from 'commander';
 import { plain } from './device-commands.ts';
 import { UsageError } from './up/settings.ts';
@@ -62,11 +56,7 @@ function readText(file: string): string {
 }
 
 /** Writes the new configuration, and beside it the password of a new account. */
-function write(
-  advisor: Advisor,
-  folder: string,
-  options: AdviseOptions,
-): NonNullable<AdviceDocument['written']> {
+function write(advisor: Advisor, folder: string, options: AdviseOptions): NonNullable<AdviceDocument['written']> {
   const passwordFile = path.join(path.resolve(folder), PASSWORD_FILE);
   if (existsSync(passwordFile) && !options.force)
     throw new UsageError(`${passwordFile} would be overwritten; choose another folder or say --force`);

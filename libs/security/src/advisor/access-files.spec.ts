@@ -86,7 +86,9 @@ describe('a password file', () => {
 
   it('has a line of PBKDF2 with SHA-512 for a new account', () => {
     const [, , rounds, salt, hash] = passwordLine('x', 'secret').split('$');
-    expect(pbkdf2Sync('secret', Buffer.from(salt ?? '', 'base64'), Number(rounds), 64, 'sha512').toString('base64')).toBe(hash);
+    expect(
+      pbkdf2Sync('secret', Buffer.from(salt ?? '', 'base64'), Number(rounds), 64, 'sha512').toString('base64'),
+    ).toBe(hash);
   });
 
   it('has hashes where passwords stood, and all else as it was', () => {

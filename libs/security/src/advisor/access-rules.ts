@@ -134,6 +134,21 @@ export const accessRules: readonly Rule[] = [
         .map(({ place, name }) => ({ place, title: `the file of ${name} does not exist`, fix: [`${name} PATH`] })),
   },
   {
+    id: 'access-file-of-root',
+    severity: 'critical',
+    points: 15,
+    cap: 15,
+    why: 'The broker gives up root before it reads the file, so it does not start.',
+    check: (subject) =>
+      accessSettings(subject, ['password_file', 'acl_file', 'psk_file'])
+        .filter((setting) => namedFile(subject, setting)?.readableByRootAlone === true)
+        .map(({ place, name }) => ({
+          place,
+          title: `root alone can read the file of ${name}, and the broker is not root`,
+          fix: ['chown mosquitto: FILE', 'chmod 600 FILE'],
+        })),
+  },
+  {
     id: 'access-file-unreadable',
     severity: 'advice',
     points: 0,

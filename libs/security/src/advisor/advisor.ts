@@ -1,16 +1,16 @@
 import { randomBytes } from 'node:crypto';
-import { chownSync, existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { chownSync, existsSync, mkdirSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { MAX_ACCOUNTS_LENGTH } from './access-list.ts';
 import { advise, type Advice } from './advice.ts';
 import { AdvisorError } from './advisor-error.ts';
 import { keyFits } from './certificate.ts';
-import { valueOf } from './configuration.ts';
+import type { Configuration } from './configuration.ts';
 import { MUSTER_ACCOUNT } from './mended-access.ts';
 import { DATA_FOLDER, MENDED_FILE, mendConfiguration, type ServerCertificate } from './mended-configuration.ts';
 import { passwordLine } from './password-file.ts';
 import type { Subject } from './subject.ts';
-import { SystemFiles } from './system-files.ts';
+import { brokerAccount, SystemFiles, type MachineAccount } from './system-files.ts';
 
 /** How a mended configuration is to be written. */
 export interface WritePlan {
@@ -85,7 +85,7 @@ export class Advisor {
       subject: this.#subject,
       ...{ folder, certificate, accountLine: passwordLine(MUSTER_ACCOUNT, password) },
       resolve: (name) => this.#files.resolve(name),
-      readPasswords: (setting) => this.#files.source(setting.value, MAX_ACCOUNTS_LENGTH).text,
+      readText: (setting) => this.#files.source(setting.value, MAX_ACCOUNTS_LENGTH).text,
     });
     const paths = files.map(({ name, text }) => ({ file: path.join(folder, name), text }));
     const present = paths.filter(({ file }) => existsSync(file)).map(({ file }) => file);
@@ -94,14 +94,17 @@ export class Advisor {
         'file-exists',
         `${present.join(', ')} would be overwritten; choose another folder or say --force`,
       );
-    const owner = this.#owner();
+    // Without root the files are those of whoever will start the broker.
+    const owner = process.getuid?.() === 0 ? brokerAccount(withoutRoot(this.#subject.configuration)) : undefined;
     try {
       makeFolder(path.join(folder, DATA_FOLDER), owner);
       for (const { file, text } of paths) {
-        // Removed first: writing into a file that is there would keep its mode, or follow a link.
-        if (replace) rmSync(file, { force: true });
-        writeFileSync(file, text, { mode: 0o600, flag: 'wx' });
-        own(file, owner);
+        // Under another name first: a broker that reloads meanwhile finds the old file or the new one, whole.
+        const fresh = replace ? `${file}.new` : file;
+        if (replace) rmSync(fresh, { force: true });
+        writeFileSync(fresh, text, { mode: 0o600, flag: 'wx' });
+        own(fresh, owner);
+        if (replace) renameSync(fresh, file);
       }
     } catch (error) {
       throw new AdvisorError(
@@ -118,39 +121,31 @@ export class Advisor {
       account: hasNewAccount ? { username: MUSTER_ACCOUNT, password } : undefined,
     };
   }
-
-  /** The numbers of the account that the broker runs as, where we are root and files would else stay root's. */
-  #owner(): Owner {
-    if (process.getuid?.() !== 0) return undefined;
-    const named = valueOf(this.#subject.configuration.settings, 'user');
-    const name = named === undefined || named === 'root' ? 'mosquitto' : named;
-    const line = readFileSync('/etc/passwd', 'utf8')
-      .split('\n')
-      .find((one) => one.startsWith(`${name}:`));
-    const [, , uid, gid] = line?.split(':') ?? [];
-    return uid === undefined || gid === undefined ? undefined : { uid: Number(uid), gid: Number(gid) };
-  }
 }
 
-type Owner = { readonly uid: number; readonly gid: number } | undefined;
-
-function own(file: string, owner: Owner): void {
+function own(file: string, owner: MachineAccount | undefined): void {
   if (owner !== undefined) chownSync(file, owner.uid, owner.gid);
 }
 
+/** `user root` is not kept. */
+function withoutRoot({ settings }: Configuration): Pick<Configuration, 'settings'> {
+  return { settings: settings.filter(({ name, value }) => name !== 'user' || value !== 'root') };
+}
+
 /** Says which folder on the way another account cannot enter, so that the broker would not find its files. */
-function closedFolders(folder: string, owner: Owner): readonly string[] {
+function closedFolders(folder: string, owner: MachineAccount | undefined): readonly string[] {
   if (owner === undefined || owner.uid === 0) return [];
   for (let at = folder; ; at = path.dirname(at)) {
     const { mode, uid } = statSync(at);
     const mayEnter = uid === owner.uid ? OWNER_MAY_ENTER : OTHERS_MAY_ENTER;
-    if ((mode & mayEnter) === 0) return [`the account of the broker cannot enter ${at}: choose another folder, or chmod o+x`];
+    if ((mode & mayEnter) === 0)
+      return [`the account of the broker cannot enter ${at}: choose another folder, or chmod o+x`];
     if (at === path.dirname(at)) return [];
   }
 }
 
 /** Every folder that had to be created on the way is the broker's, too: it must get through. */
-function makeFolder(folder: string, owner: Owner): void {
+function makeFolder(folder: string, owner: MachineAccount | undefined): void {
   const first = mkdirSync(folder, { recursive: true, mode: 0o700 });
   if (first === undefined) return;
   for (let created = folder; created.length >= first.length; created = path.dirname(created)) own(created, owner);

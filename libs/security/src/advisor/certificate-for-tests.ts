@@ -8,7 +8,8 @@ function der(tag: number, ...contents: readonly Uint8Array[]): Buffer {
   const body = Buffer.concat(contents);
   const size = body.length.toString(16);
   const long = Buffer.from(size.padStart(size.length + (size.length % 2), '0'), 'hex');
-  const length = body.length < 0x80 ? Buffer.from([body.length]) : Buffer.concat([Buffer.from([0x80 + long.length]), long]);
+  const length =
+    body.length < 0x80 ? Buffer.from([body.length]) : Buffer.concat([Buffer.from([0x80 + long.length]), long]);
   return Buffer.concat([Buffer.from([tag]), length, body]);
 }
 

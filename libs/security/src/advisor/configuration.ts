@@ -291,7 +291,10 @@ class Reader {
         if (bridge === undefined) this.fault('bridge', line, true, `${name} needs a connection line above it`);
         return bridge?.settings;
       case 'plugin':
-        if (!this.#hasPlugin) this.fault('bridge', line, true, `${printable(name)} needs a plugin line above it`);
+        if (!this.#hasPlugin) {
+          this.fault('bridge', line, true, `${printable(name)} needs a plugin line above it`);
+          return undefined;
+        }
         return this.perListener && listener !== undefined ? listener.settings : this.settings;
       case 'security':
         if (!this.perListener) return this.settings;
@@ -326,7 +329,8 @@ class Reader {
   }
 }
 
-function sameAddress(left: string | undefined, right: string | undefined): boolean {
+/** Whether two addresses of one port cannot both be listened on; undefined is every address. */
+export function sameAddress(left: string | undefined, right: string | undefined): boolean {
   return left === undefined || right === undefined || left === right;
 }
 

@@ -1,7 +1,7 @@
 import { settingOf, valueOf, type Listener, type Setting } from './configuration.ts';
 import { isTrue } from './options.ts';
 import type { Match, Rule } from './rule.ts';
-import { isEncrypted, isLocal, knowsClientsByCertificate, namedFile, type Subject } from './subject.ts';
+import { isEncrypted, isLocal, isWebSocket, knowsClientsByCertificate, namedFile, type Subject } from './subject.ts';
 
 const DAY_MS = 86_400_000;
 const EXPIRY_WARNING_DAYS = 30;
@@ -10,7 +10,7 @@ const TLS_LINES = ['cafile /etc/mosquitto/certs/ca.crt', 'certfile /etc/mosquitt
 const CERTIFICATE_FIX = [...TLS_LINES, 'keyfile /etc/mosquitto/certs/server.key'];
 
 function name(listener: Listener): string {
-  const kind = valueOf(listener.settings, 'protocol') === 'websockets' ? 'WebSocket listener' : 'listener';
+  const kind = isWebSocket(listener) ? 'WebSocket listener' : 'listener';
   return `${kind} ${listener.port}`;
 }
 
@@ -157,6 +157,21 @@ export const listenerRules: readonly Rule[] = [
         })),
   },
   {
+    id: 'tls-file-of-root',
+    severity: 'critical',
+    points: 15,
+    cap: 15,
+    why: 'The broker gives up root before it reads the file, so it does not start.',
+    check: (subject) =>
+      tlsSettings(subject, ['cafile', 'certfile', 'keyfile', 'crlfile'])
+        .filter((setting) => namedFile(subject, setting)?.readableByRootAlone === true)
+        .map(({ place, name: option }) => ({
+          place,
+          title: `root alone can read the file of ${option}, and the broker is not root`,
+          fix: ['chown mosquitto: FILE', 'chmod 600 FILE'],
+        })),
+  },
+  {
     id: 'no-certificate',
     severity: 'critical',
     points: 15,
@@ -274,6 +289,25 @@ export const listenerRules: readonly Rule[] = [
           title: 'require_certificate without crlfile',
           fix: ['crlfile /etc/mosquitto/certs/ca.crl'],
         })),
+  },
+  {
+    id: 'websockets-alone',
+    severity: 'critical',
+    points: 15,
+    cap: 15,
+    why: 'Mosquitto 2.0.11 does not count WebSocket listeners: without another one it ends with “Unable to start any listening sockets”.',
+    check: ({ configuration: { listeners } }) => {
+      const [first] = listeners;
+      return first !== undefined && listeners.every(isWebSocket)
+        ? [
+            {
+              place: first.place,
+              title: 'every listener is a WebSocket listener, so the broker does not start',
+              fix: ['listener 1883 127.0.0.1'],
+            },
+          ]
+        : [];
+    },
   },
   {
     id: 'client-id-is-free',

@@ -1,8 +1,17 @@
 import path from 'node:path';
 import { AdvisorError } from './advisor-error.ts';
 import { advise } from './advice.ts';
-import { settingOf, valueOf, type Bridge, type Configuration, type Listener, type Setting } from './configuration.ts';
+import {
+  sameAddress,
+  settingOf,
+  valueOf,
+  type Bridge,
+  type Configuration,
+  type Listener,
+  type Setting,
+} from './configuration.ts';
 import { listenerRules } from './listener-rules.ts';
+import { isAccessOption, isReplaced, mendGlobals } from './mended-globals.ts';
 import { mendAccessList, MUSTER_ACCOUNT, newAccessList } from './mended-access.ts';
 import { isTrue } from './options.ts';
 import { hashPlainPasswords } from './password-file.ts';
@@ -11,6 +20,7 @@ import {
   isEncrypted,
   isLocal,
   isPlainBridge,
+  isWebSocket,
   knowsClientsByCertificate,
   namedFile,
   type AccessScope,
@@ -31,8 +41,8 @@ export interface MendingPlan {
   readonly folder: string;
   /** Undefined: those that the configuration names must be good. */
   readonly certificate: ServerCertificate | undefined;
-  /** The text of the password file that a setting names. */
-  readonly readPasswords: (setting: Setting) => string;
+  /** The text of the file that a setting names. */
+  readonly readText: (setting: Setting) => string;
   /** The absolute path for one that counts from the folder of the old configuration. */
   readonly resolve: (file: string) => string;
   /** The line of the account that is written where there is none. */
@@ -65,29 +75,6 @@ const PATHS = new Set([
   ...[...TLS_FILES, 'capath', 'psk_file', 'persistence_location', 'pid_file', 'dhparamfile', 'http_dir'],
   ...['bridge_cafile', 'bridge_capath', 'bridge_certfile', 'bridge_keyfile'],
 ]);
-/** Options that are written anew wherever they stand. */
-const REPLACED = new Set([
-  ...['per_listener_settings', 'include_dir', 'message_size_limit', 'retry_interval', 'port', 'bind_address'],
-  ...['allow_anonymous', 'allow_zero_length_clientid', 'password_file', 'acl_file'],
-]);
-
-/** Options of the whole broker with what they become where their value is none to keep. */
-const GLOBALS: readonly (readonly [name: string, keeps: (value: string) => boolean, value: string])[] = [
-  ['persistence', isTrue, 'true'],
-  ['persistent_client_expiration', () => true, '14d'],
-  // The default of 1,000 loses QoS 1 silently, and 0 drops everything since 2.0.16 (mqtt-pitfalls B1).
-  ['max_queued_messages', (value) => Number(value) > 1_000, '1000000'],
-  ['max_inflight_messages', (value) => Number(value) > 0, '1000'],
-  ['max_keepalive', (value) => Number(value) < 65_535, '3600'],
-  ['set_tcp_nodelay', isTrue, 'true'],
-  ['connection_messages', isTrue, 'true'],
-  ['log_dest', (value) => value !== 'none', 'stderr'],
-  ['log_type', (value) => value !== 'none', 'all'],
-];
-
-/** Above the payload a packet holds its topic of up to 65,535 bytes and some more of header. */
-const PACKET_OVERHEAD = 66_000;
-
 class Mending {
   readonly files: MendedFile[] = [];
   readonly notes: string[] = [];
@@ -100,7 +87,7 @@ class Mending {
     this.#plan = plan;
     this.#configuration = plan.subject.configuration;
     const findings = advise(plan.subject, listenerRules).findings.filter(
-      ({ rule, points }) => rule !== 'client-id-is-free' && points > 0,
+      ({ rule, severity }) => rule !== 'client-id-is-free' && severity !== 'advice',
     );
     this.#badTls = new Set(findings.map(({ file, line }) => `${file}:${line}`));
   }
@@ -111,7 +98,7 @@ class Mending {
     const lines = [
       `# Made from ${printable(file)} by: muster secure advise --write`,
       ...(perListener ? ['per_listener_settings true'] : []),
-      ...this.#globals(),
+      ...mendGlobals(this.#configuration.settings, `${this.#path(DATA_FOLDER)}/`, (setting) => this.#line(setting)),
       ...(perListener || shared === undefined ? [] : this.#access(shared, '')),
       ...this.#listeners(),
       ...bridges.flatMap((bridge) => this.#bridge(bridge)),
@@ -126,42 +113,16 @@ class Mending {
   /** A setting as it was; paths lead where they led from the old folder. A plugin without a slash is found by the loader. */
   #line({ name, value }: Setting): string {
     const isPath = PATHS.has(name) || (name === 'plugin' && value.includes('/'));
-    return `${name} ${isPath ? this.#plan.resolve(value) : value}`;
-  }
-
-  #globals(): readonly string[] {
-    const { settings } = this.#configuration;
-    const kept = settings
-      .filter(({ name, value }) => {
-        if (REPLACED.has(name) || isAccessOption(name) || (name === 'user' && value === 'root')) return false;
-        return GLOBALS.find(([global]) => global === name)?.[1](value) ?? true;
-      })
-      .filter(({ name }) => !['max_packet_size', 'autosave_interval'].includes(name));
-    const lastOnly = kept.filter(
-      (setting) => ['log_dest', 'log_type'].includes(setting.name) || settingOf(kept, setting.name) === setting,
-    );
-    const missing = GLOBALS.filter(([name]) => name !== 'log_type' && settingOf(kept, name) === undefined);
-    const limit = Number(valueOf(settings, 'message_size_limit') ?? 0);
-    const packet = valueOf(settings, 'max_packet_size') ?? String(limit > 0 ? limit + PACKET_OVERHEAD : 2_097_152);
-    const seconds = Number(valueOf(settings, 'autosave_interval') ?? 0);
-    return [
-      ...lastOnly.map((setting) => this.#line(setting)),
-      ...missing.map(([name, , value]) => `${name} ${value}`),
-      `max_packet_size ${packet}`,
-      `autosave_interval ${seconds > 0 && seconds <= 300 ? seconds : 30}`,
-      ...(settingOf(kept, 'persistence_location') === undefined
-        ? [`persistence_location ${this.#path(DATA_FOLDER)}/`]
-        : []),
-    ];
+    return `${name} ${isPath && !path.isAbsolute(value) ? this.#plan.resolve(value) : value}`;
   }
 
   /** The options of one scope of access, with its files. */
   #access(scope: AccessScope, suffix: string): readonly string[] {
     const { settings } = scope;
-    const kept = settings.filter(({ name }) => isAccessOption(name));
-    const hasPlugin = settingOf(settings, 'plugin') !== undefined;
+    const kept = this.#keptAccess(settings, `psk${suffix}`);
+    const hasPlugin = settingOf(kept, 'plugin') !== undefined;
     const isOtherwiseKnown =
-      hasPlugin || settingOf(settings, 'psk_file') !== undefined || scope.listeners.every(knowsClientsByCertificate);
+      hasPlugin || settingOf(kept, 'psk_file') !== undefined || scope.listeners.every(knowsClientsByCertificate);
     const usernames = this.#passwords(scope, `passwords${suffix}`, isOtherwiseKnown);
     const hasAcl = this.#accessList(scope, `acl${suffix}`, usernames ?? [], hasPlugin);
     return [
@@ -173,6 +134,28 @@ class Mending {
     ];
   }
 
+  /** Options of access that stay: plugins that are there with their options, and the file of pre-shared keys, copied. */
+  #keptAccess(settings: readonly Setting[], pskName: string): readonly Setting[] {
+    let isLeftOut = false;
+    return settings
+      .filter(({ name }) => isAccessOption(name))
+      .flatMap((setting) => {
+        const isThere = namedFile(this.#plan.subject, setting)?.state === 'present';
+        if (setting.name === 'plugin') {
+          isLeftOut = !isThere;
+          if (isLeftOut) this.notes.push('a plugin whose file does not exist is left out, with its options');
+        }
+        if (setting.name === 'auto_id_prefix') return [setting];
+        if (setting.name !== 'psk_file') return isLeftOut ? [] : [setting];
+        if (!isThere) {
+          this.notes.push('psk_file is left out, because the file is not there or cannot be read');
+          return [];
+        }
+        this.files.push({ name: pskName, text: this.#plan.readText(setting) });
+        return [{ ...setting, value: this.#path(pskName) }];
+      });
+  }
+
   /** Writes the password file; answers its accounts, or undefined where there is to be none. */
   #passwords(scope: AccessScope, name: string, isOtherwiseKnown: boolean): readonly string[] | undefined {
     const setting = settingOf(scope.settings, 'password_file');
@@ -181,7 +164,7 @@ class Mending {
     if (setting !== undefined && usable.length > 0) {
       const damaged = new Set(entries.filter(({ scheme }) => scheme.kind === 'damaged').map(({ place }) => place.line));
       const lines = this.#plan
-        .readPasswords(setting)
+        .readText(setting)
         .split('\n')
         .filter((_, index) => !damaged.has(index + 1));
       this.files.push({ name, text: hashPlainPasswords({ file: setting.value, text: lines.join('\n') }) });
@@ -218,21 +201,38 @@ class Mending {
   #listeners(): readonly string[] {
     const { listeners, perListener } = this.#configuration;
     const hasOther = listeners.some(({ kind }) => kind === 'named');
-    const taken = new Set<string>();
-    return listeners.flatMap((listener, index) => {
+    const kept: Listener[] = [];
+    const lines = listeners.flatMap((listener, index) => {
       const where = this.#whereTo(listener, hasOther);
-      const head = `listener ${listener.port}${where === undefined || where === '' ? '' : ` ${where}`}`;
-      if (where === undefined || taken.has(head)) return [];
-      taken.add(head);
+      if (where === undefined) return [];
+      const moved = { ...listener, address: where === '' ? undefined : where };
+      const isTaken = ({ port, address }: Listener): boolean =>
+        port === moved.port && (port === 0 ? address === moved.address : sameAddress(address, moved.address));
+      if (kept.some(isTaken)) {
+        this.notes.push(`the second of two listeners on port ${listener.port} is left out`);
+        return [];
+      }
+      kept.push(moved);
       const [scope] = perListener ? accessScopes(this.#configuration).slice(index, index + 1) : [];
-      const isOpen = !isLocal({ ...listener, address: where === '' ? undefined : where });
       return [
         '',
-        head,
-        ...this.#listenerOptions(listener, isOpen),
+        `listener ${listener.port}${where === '' ? '' : ` ${where}`}`,
+        ...this.#listenerOptions(listener, !isLocal(moved)),
         ...(scope === undefined ? [] : this.#access(scope, `-${listener.port}${index === 0 ? '' : `-${index}`}`)),
       ];
     });
+    return [...lines, ...this.#companion(kept)];
+  }
+
+  /** Mosquitto 2.0.11 does not start with WebSocket listeners alone. */
+  #companion(kept: readonly Listener[]): readonly string[] {
+    if (!kept.every(isWebSocket)) return [];
+    const port = kept.some((listener) => listener.port === 1883) ? 1884 : 1883;
+    this.notes.push(
+      `Mosquitto 2.0 does not start with WebSocket listeners alone, so there is listener ${port} 127.0.0.1`,
+    );
+    const [scope] = this.#configuration.perListener ? accessScopes(this.#configuration) : [];
+    return ['', `listener ${port} 127.0.0.1`, ...(scope === undefined ? [] : this.#access(scope, '-local'))];
   }
 
   /** The address of a listener, `''` for every interface; undefined where it is left out. */
@@ -263,7 +263,7 @@ class Mending {
     const others = settings.filter(
       (setting) =>
         settingOf(settings, setting.name) === setting &&
-        !REPLACED.has(setting.name) &&
+        !isReplaced(setting.name) &&
         !isAccessOption(setting.name) &&
         ![...TLS_FILES, 'max_connections', 'tls_version'].includes(setting.name),
     );
@@ -332,11 +332,6 @@ class Mending {
       ...(isTls ? ['bridge_tls_version tlsv1.2'] : []),
     ];
   }
-}
-
-/** Options of access that stay as they are, in their order. */
-function isAccessOption(name: string): boolean {
-  return ['plugin', 'psk_file', 'auto_id_prefix'].includes(name) || /_opt_|deny_special/.test(name);
 }
 
 function printable(text: string): string {

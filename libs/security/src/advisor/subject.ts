@@ -18,6 +18,8 @@ export interface NamedFile {
   readonly state: 'present' | 'missing' | 'unreadable';
   /** Whether every account of the machine may read it. */
   readonly readableByOthers: boolean;
+  /** Whether root alone may read it; the broker gives up root before it reads anything, unless it is told to stay. */
+  readonly readableByRootAlone?: boolean;
   readonly accessList?: AccessList;
   readonly passwords?: readonly PasswordEntry[];
   readonly certificate?: CertificateFile;
@@ -55,6 +57,11 @@ export function accessScopes({ file, settings, listeners, perListener }: Configu
 export function isLocal({ port, address, kind }: Listener): boolean {
   if (port === 0 || kind === 'implicit') return true;
   return address === 'localhost' || address === '::1' || address === 'lo' || /^127\.\d+\.\d+\.\d+$/.test(address ?? '');
+}
+
+/** Whether a listener speaks MQTT in WebSockets. */
+export function isWebSocket({ settings }: Listener): boolean {
+  return valueOf(settings, 'protocol') === 'websockets';
 }
 
 /** Whether Mosquitto encrypts a listener: it needs both certfile and keyfile, or PSK, and is silent where one is missing. */

@@ -17,6 +17,9 @@ import type { Evidence, NamedFile } from './subject.ts';
 
 const MOST_INCLUDED_FILES = 1_000;
 const OTHERS_MAY_READ = 0o004;
+const GROUP_MAY_READ = 0o040;
+/** The account that Mosquitto becomes when it is started by root and no other is named. */
+const DEFAULT_ACCOUNT = 'mosquitto';
 /** Options that name a file which is judged. */
 const FILE_OPTIONS = [
   ...['acl_file', 'password_file', 'psk_file', 'plugin'],
@@ -42,6 +45,36 @@ function loadingOrder(left: string, right: string): number {
   const [a, b] = [left.toLowerCase(), right.toLowerCase()];
   if (a === b) return left < right ? -1 : 1;
   return a < b ? -1 : 1;
+}
+
+/** An account of this machine by its numbers. */
+export interface MachineAccount {
+  readonly uid: number;
+  readonly gid: number;
+  /** Every group that it is in. */
+  readonly groups: readonly number[];
+}
+
+/**
+ * The account that the broker becomes when root starts it; undefined where it stays root, or this machine has no such
+ * account.
+ */
+export function brokerAccount({ settings }: Pick<Configuration, 'settings'>): MachineAccount | undefined {
+  const name = valueOf(settings, 'user') ?? DEFAULT_ACCOUNT;
+  const fields = (file: string): readonly (readonly string[])[] => {
+    try {
+      return readFileSync(file, 'utf8')
+        .split('\n')
+        .map((line) => line.split(':'));
+    } catch {
+      // A system without these files has no accounts of this kind.
+      return [];
+    }
+  };
+  const [, , uid, gid] = fields('/etc/passwd').find(([account]) => account === name) ?? [];
+  if (uid === undefined || gid === undefined || Number(uid) === 0) return undefined;
+  const others = fields('/etc/group').filter(([, , , members]) => members?.split(',').includes(name));
+  return { uid: Number(uid), gid: Number(gid), groups: [gid, ...others.map(([, , number]) => number)].map(Number) };
 }
 
 /** Reads what a configuration consists of and names; relative paths count from the folder of the main file. */
@@ -72,7 +105,9 @@ export class SystemFiles {
    * What lies outside of the configuration.
    * @throws AdvisorError `too-large`, `not-text` for a file that is not what the configuration takes it for
    */
-  evidence({ settings, listeners, bridges, file }: Configuration, now: Date): Evidence {
+  evidence(configuration: Configuration, now: Date): Evidence {
+    const { settings, listeners, bridges, file } = configuration;
+    const account = brokerAccount(configuration);
     const all = [...settings, ...[...listeners, ...bridges].flatMap((one) => one.settings)];
     const named = all.filter(({ name }) => FILE_OPTIONS.includes(name));
     const own = [...new Set([file, ...all.map(({ place }) => place.file)])];
@@ -82,8 +117,8 @@ export class SystemFiles {
     ]);
     return {
       files: new Map([
-        ...own.map((name) => [name, this.#look(name)] as const),
-        ...named.map((setting) => [setting.value, this.#named(setting)] as const),
+        ...own.map((name) => [name, this.#look(name, account)] as const),
+        ...named.map((setting) => [setting.value, this.#named(setting, account)] as const),
       ]),
       keyFits: new Map(
         pairs.flatMap(([certificate, key]) => {
@@ -139,17 +174,23 @@ export class SystemFiles {
     return files.map((name) => this.source(path.join(folder, name), MAX_CONFIGURATION_LENGTH));
   }
 
-  #look(name: string): NamedFile {
+  #look(name: string, account: MachineAccount | undefined): NamedFile {
     try {
-      return { state: 'present', readableByOthers: (statSync(this.resolve(name)).mode & OTHERS_MAY_READ) !== 0 };
+      const { mode, uid, gid } = statSync(this.resolve(name));
+      const readableByOthers = (mode & OTHERS_MAY_READ) !== 0;
+      const isInGroup = (mode & GROUP_MAY_READ) !== 0 && account?.groups.includes(gid) === true;
+      const readableByRootAlone = account !== undefined && uid === 0 && !readableByOthers && !isInGroup;
+      return { state: 'present', readableByOthers, readableByRootAlone };
     } catch (error) {
       const isMissing = ['ENOENT', 'ENOTDIR'].includes(errorCode(error));
       return { state: isMissing ? 'missing' : 'unreadable', readableByOthers: false };
     }
   }
 
-  #named({ name, value }: Setting): NamedFile {
-    const look = this.#look(value);
+  #named({ name, value }: Setting, account: MachineAccount | undefined): NamedFile {
+    // The loader looks for a plugin without a slash where libraries are.
+    if (name === 'plugin' && !value.includes('/')) return { state: 'present', readableByOthers: false };
+    const look = this.#look(value, account);
     if (look.state !== 'present' || ['plugin', 'psk_file', 'crlfile'].includes(name)) return look;
     let source: Source;
     try {
