@@ -80,9 +80,11 @@ export class Advisor {
         'certificate-unusable',
         'the certificate and the key are not readable, or do not belong together',
       );
+    const configuration = withoutRoot(this.#subject.configuration);
     const password = randomBytes(PASSWORD_BYTES).toString('base64url');
     const { files, notes, hasNewAccount } = mendConfiguration({
-      subject: this.#subject,
+      // What root could read is not enough: the new configuration does not keep `user root`.
+      subject: { configuration: this.#subject.configuration, evidence: this.#files.evidence(configuration, this.#now) },
       ...{ folder, certificate, accountLine: passwordLine(MUSTER_ACCOUNT, password) },
       resolve: (name) => this.#files.resolve(name),
       readText: (setting) => this.#files.source(setting.value, MAX_ACCOUNTS_LENGTH).text,
@@ -95,7 +97,7 @@ export class Advisor {
         `${present.join(', ')} would be overwritten; choose another folder or say --force`,
       );
     // Without root the files are those of whoever will start the broker.
-    const owner = process.getuid?.() === 0 ? brokerAccount(withoutRoot(this.#subject.configuration)) : undefined;
+    const owner = process.getuid?.() === 0 ? brokerAccount(configuration) : undefined;
     try {
       makeFolder(path.join(folder, DATA_FOLDER), owner);
       for (const { file, text } of paths) {
@@ -128,8 +130,9 @@ function own(file: string, owner: MachineAccount | undefined): void {
 }
 
 /** `user root` is not kept. */
-function withoutRoot({ settings }: Configuration): Pick<Configuration, 'settings'> {
-  return { settings: settings.filter(({ name, value }) => name !== 'user' || value !== 'root') };
+function withoutRoot(configuration: Configuration): Configuration {
+  const settings = configuration.settings.filter(({ name, value }) => name !== 'user' || value !== 'root');
+  return { ...configuration, settings };
 }
 
 /** Says which folder on the way another account cannot enter, so that the broker would not find its files. */

@@ -122,7 +122,9 @@ class Mending {
     const kept = this.#keptAccess(settings, `psk${suffix}`);
     const hasPlugin = settingOf(kept, 'plugin') !== undefined;
     const isOtherwiseKnown =
-      hasPlugin || settingOf(kept, 'psk_file') !== undefined || scope.listeners.every(knowsClientsByCertificate);
+      hasPlugin ||
+      settingOf(kept, 'psk_file') !== undefined ||
+      (scope.listeners.every(knowsClientsByCertificate) && !scope.listeners.every(isWebSocket));
     const usernames = this.#passwords(scope, `passwords${suffix}`, isOtherwiseKnown);
     const hasAcl = this.#accessList(scope, `acl${suffix}`, usernames ?? [], hasPlugin);
     return [
@@ -139,6 +141,10 @@ class Mending {
     let isLeftOut = false;
     return settings
       .filter(({ name }) => isAccessOption(name))
+      .filter(
+        (setting) =>
+          !['psk_file', 'auto_id_prefix'].includes(setting.name) || settingOf(settings, setting.name) === setting,
+      )
       .flatMap((setting) => {
         const isThere = namedFile(this.#plan.subject, setting)?.state === 'present';
         if (setting.name === 'plugin') {
