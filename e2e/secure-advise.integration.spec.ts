@@ -163,7 +163,7 @@ log_type all
       ['access of each listener', 'per_listener_settings true\nlistener PORT\nlistener OTHER\nallow_anonymous true\n'],
       ['lines that Mosquitto refuses', 'nosuch 1\nlistener PORT\nlistener PORT\nmax_keepalive 5\nuser root\n'],
       ['a misplaced option', 'certfile /nonexistent\nlistener PORT\nmount_point x/\nlistener OTHER 127.0.0.1\n'],
-      ['a bridge', 'listener PORT\nconnection b\naddress 127.0.0.1:1\ntopic a/# out 1\ntry_private false\n'],
+      ['a bridge', 'listener PORT\nconnection b\naddress 127.0.0.1:1\ntopic a/# out 1\nstart_type lazy\n'],
       [
         'every limit',
         'listener PORT\nmax_qos 1\nmax_topic_alias 5\nmessage_size_limit 9\nmemory_limit 0\nlog_type all\n',
