@@ -223,6 +223,8 @@ function program(): Command {
   ).action(async (id: string, options: { json: boolean }, command: Command) => {
     if (!(await decommissionDevice(apiTarget(command), id, options))) process.exitCode = EXIT_FAILURE;
   });
+
+  addSecureCommands(muster);
   return muster;
 }
 

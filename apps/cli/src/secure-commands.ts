@@ -12,6 +12,7 @@ import {
 import { postgresVariables, readConfiguration } from '@muster/service';
 import type { Command } from 'commander';
 import { z } from 'zod';
+import { addAdviseCommand } from './advise-command.ts';
 import { table } from './device-commands.ts';
 import { UsageError } from './up/settings.ts';
 
@@ -108,6 +109,7 @@ export function addSecureCommands(muster: Command): void {
     .action(async (options: { dir: string; broker: ReadonlyMap<string, readonly string[]>; json: boolean }) => {
       await initialize(options.dir, options.broker, options);
     });
+  addAdviseCommand(secure);
   secure
     .command('accounts')
     .description(

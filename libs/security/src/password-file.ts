@@ -14,9 +14,10 @@ export function randomPassword(): string {
 }
 
 /** A password as Mosquitto keeps it: PBKDF2 with SHA-512, its type 7. */
-export function passwordHash(password: string, salt: Uint8Array = randomBytes(12)): string {
-  const key = pbkdf2Sync(password, salt, HASH_ROUNDS, KEY_BYTES, 'sha512');
-  return `$7$${HASH_ROUNDS}$${Buffer.from(salt).toString('base64')}$${key.toString('base64')}`;
+export function passwordHash(password: string, rounds = HASH_ROUNDS): string {
+  const salt = randomBytes(12);
+  const key = pbkdf2Sync(password, salt, rounds, KEY_BYTES, 'sha512');
+  return `$7$${rounds}$${salt.toString('base64')}$${key.toString('base64')}`;
 }
 
 /** Whether a hash of {@link passwordHash} was made of this password, with the rounds that are in use now. */
