@@ -8,7 +8,9 @@ export default defineConfig({
         test: {
           name: 'unit',
           include: ['{apps,libs}/*/src/**/*.spec.ts', 'e2e/**/*.spec.ts', '*.spec.ts'],
-          exclude: ['**/*.integration.spec.ts', '**/*.e2e.spec.ts', '**/node_modules/**'],
+          exclude: ['**/*.integration.spec.ts', '**/*.e2e.spec.ts', '**/*.kubernetes.spec.ts', '**/node_modules/**'],
+          // Property tests compute, and the machine may be busy.
+          testTimeout: 30_000,
         },
       },
       {

@@ -5,14 +5,17 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { promisify } from 'node:util';
 import { findProgram, freePort, ManagedProcess } from '@muster/engines';
-import { Advisor, type ServerCertificate } from '@muster/security';
-import { certificateForTests } from '@muster/security/certificate-for-tests';
+import { Advisor, newAuthority, newServerCertificate, type ServerCertificate } from '@muster/security';
 import { connectAsync, type IClientOptions, type MqttClient } from 'mqtt';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 
 const MOSQUITTO = findProgram('mosquitto');
 const reason = MOSQUITTO === undefined && process.env['CI'] !== 'true' ? 'there is no mosquitto in PATH' : undefined;
-const certificate: ServerCertificate = await certificateForTests();
+const authority = await newAuthority('Test');
+const certificate: ServerCertificate = {
+  ca: authority.certificate,
+  ...(await newServerCertificate(authority, { broker: 'mosquitto', hosts: ['localhost', '127.0.0.1'] })),
+};
 
 const brokers: ManagedProcess[] = [];
 const clients: MqttClient[] = [];

@@ -70,7 +70,7 @@ describe('a configuration on disk', () => {
     ]);
   });
 
-  it('is judged with the files that it names', () => {
+  it('is judged with the files that it names', async () => {
     const text = 'listener 8883\ncertfile server.crt\nkeyfile server.key\npassword_file passwords\nacl_file acl\n';
     const folder = folderWith({
       'mosquitto.conf': text,
@@ -219,7 +219,7 @@ describe('the configuration that is written', () => {
     expect(readFileSync(path.join(folder, 'acl'), 'utf8')).not.toContain('mine');
   });
 
-  it('needs a certificate that can be used', () => {
+  it('needs a certificate that can be used', async () => {
     const advisor = advisorOn({ 'mosquitto.conf': 'listener 1883\n' });
     const folder = path.join(folderWith({}), 'new');
     expect(() => advisor.write({ folder })).toThrow(expect.objectContaining({ code: 'certificate-missing' }));
