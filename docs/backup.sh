@@ -17,11 +17,15 @@ save)
   kube exec "$full-postgres-0" -- pg_dump -U muster -d muster -Fc >"$folder/postgres.dump.new"
   mv "$folder/postgres.dump.new" "$folder/postgres.dump"
   for ((b = 0; b < brokers; b++)); do
-    # SIGUSR1 lets Mosquitto write what it has in memory; the file is whole when its time of change is new.
+    # SIGUSR1 lets Mosquitto write what it has in memory, to a new file that takes the old one's place when it is whole.
     kube exec "$full-mosquitto-$b" -c mosquitto -- sh -ec '
-      cd /mosquitto/data; touch /mosquitto/data/.before; kill -USR1 "$(cat /mosquitto/accounts/pid)"
-      for i in $(seq 50); do [ mosquitto.db -nt .before ] && break; sleep 0.2; done
-      [ mosquitto.db -nt .before ]; rm .before; cat mosquitto.db' >"$folder/broker-$b.db.new"
+      db=/mosquitto/data/mosquitto.db
+      inode() { ls -i "$db" 2>/dev/null | cut -d" " -f1; }
+      before=$(inode) || before=
+      kill -USR1 "$(cat /mosquitto/accounts/pid)"
+      for i in $(seq 100); do [ "$(inode)" != "$before" ] && break; sleep 0.1; done
+      [ "$(inode)" != "$before" ] || { echo "the broker did not save within 10 s" >&2; exit 1; }
+      cat "$db"' >"$folder/broker-$b.db.new"
     mv "$folder/broker-$b.db.new" "$folder/broker-$b.db"
   done
   ls -l "$folder"

@@ -31,6 +31,11 @@ await runService('agent', configurationSchema, ({ configuration, logger, metrics
         target,
         folder: configuration.MUSTER_AGENT_FOLDER.replaceAll('{broker}', target.name),
         certificateFiles: configuration.MUSTER_AGENT_CERTIFICATES?.split(',') ?? [],
+        onMissing: (services) =>
+          logger.warn(
+            { broker: target.name, services },
+            'not back a minute after the broker started; it changes its accounts, and keeps nothing for these until they are',
+          ),
       }),
   );
   const agent = new Agent({

@@ -1,19 +1,28 @@
 import { mkdtempSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { BrokerConnection, type BrokerTarget } from '@muster/broker';
 import { freePort, mosquittoSource, startMosquitto, type ManagedProcess } from '@muster/engines';
-import { passwordHash, renderPasswordFile } from '@muster/security';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { defaultTopicMap } from '@muster/contract';
+import { passwordHash, renderAclFile, renderPasswordFile } from '@muster/security';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { ManagedBroker, type RenderFiles } from './managed-broker.ts';
 
 const folder = path.join(mkdtempSync(path.join(tmpdir(), 'muster-agent-')), 'mosquitto-0');
 let mosquitto: ManagedProcess | undefined;
 let target: BrokerTarget;
 let devices: string;
+const missing: string[] = [];
 
-function broker(at = folder): ManagedBroker {
-  return new ManagedBroker({ target, folder: at, certificateFiles: [] });
+function broker(at = folder, returnLimitMs = 60_000): ManagedBroker {
+  return new ManagedBroker({
+    target,
+    folder: at,
+    certificateFiles: [],
+    returnLimitMs,
+    onMissing: (services) => missing.push(...services),
+  });
 }
 
 function files(version: bigint, ...names: string[]): RenderFiles {
@@ -24,7 +33,7 @@ function files(version: bigint, ...names: string[]): RenderFiles {
         ...names.map((username) => ({ username, passwordHash: passwordHash(`password of ${username}`) })),
         probe,
       ]),
-      acl: 'pattern readwrite devices/%u/#\n',
+      acl: renderAclFile({ topicMap: defaultTopicMap, devices: [], shared: false }),
     });
 }
 
@@ -45,12 +54,13 @@ async function entering(username: string): Promise<boolean> {
   }
 }
 
+let start: () => Promise<ManagedProcess>;
+
 beforeAll(async () => {
   const [port, servicePort] = [await freePort(), await freePort()];
-  mosquitto = await startMosquitto(
-    { name: 'mosquitto-0', folder, logFile: `${folder}.log`, port, servicePort },
-    await mosquittoSource('auto', () => undefined),
-  );
+  const source = await mosquittoSource('auto', () => undefined);
+  start = () => startMosquitto({ name: 'mosquitto-0', folder, logFile: `${folder}.log`, port, servicePort }, source);
+  mosquitto = await start();
   devices = `mqtt://127.0.0.1:${port}`;
   target = { name: 'mosquitto-0', url: `mqtt://127.0.0.1:${servicePort}`, username: undefined, password: undefined };
 });
@@ -91,6 +101,72 @@ describe('a broker with an agent', () => {
     expect(lost).toContain('alice');
     expect(lost).not.toContain('bob');
     await Promise.all(connections.map((connection) => connection.close(0)));
+  });
+
+  it('is not told of a change after a restart before its services are back, so that nothing for them is lost', async () => {
+    const received: string[] = [];
+    const service = (): BrokerConnection =>
+      new BrokerConnection({
+        broker: { ...target, username: 'muster.ingestion', password: 'password of muster.ingestion' },
+        clientId: 'muster-ingestion-mosquitto-0',
+        sessionExpirySeconds: 600,
+        statusTopic: 'muster/services/ingestion',
+        subscriptions: [{ filter: 'devices/+/telemetry', qos: 1 }],
+        onMessage: ({ payload }, settle) => {
+          received.push(Buffer.from(payload).toString());
+          settle('acknowledge');
+        },
+      });
+    await broker().apply(files(10n, 'alice', 'muster.ingestion'));
+    const first = service();
+    await first.whenReady(5_000);
+    await first.close();
+    await mosquitto?.stop(5_000);
+    mosquitto = await start();
+
+    const device = new BrokerConnection({
+      broker: { ...target, url: devices, username: 'alice', password: 'password of alice' },
+      clientId: 'alice',
+      sessionExpirySeconds: 0,
+    });
+    await device.whenReady(5_000);
+    const publish = async (...values: readonly string[]): Promise<void> => {
+      for (const value of values) await device.publish('devices/alice/telemetry', value);
+    };
+    const agent = broker();
+    const applied = agent.apply(files(11n, 'alice', 'bob', 'muster.ingestion'));
+    await publish('1', '2', '3');
+    await delay(1_000);
+    await publish('4', '5', '6');
+    expect(agent.applied).toBeUndefined();
+    const second = service();
+    expect(await applied).toBe(11n);
+    await publish('7', '8', '9');
+    await vi.waitFor(() => expect(received).toEqual(['1', '2', '3', '4', '5', '6', '7', '8', '9']), { timeout: 5_000 });
+    expect(missing).toEqual([]);
+    await Promise.all([device.close(0), second.close()]);
+  });
+
+  it('is told of a change in the end, also when a service stays away, and it is said which', async () => {
+    await mosquitto?.stop(5_000);
+    mosquitto = await start();
+    await broker(folder, 1_500).apply(files(12n, 'alice'));
+    expect(missing).toEqual(['ingestion']);
+  });
+
+  it('is left alone by an agent that finds it with the newest files', async () => {
+    const before = statSync(path.join(folder, 'passwords')).mtimeMs;
+    // The same accounts with the hashes that are there, as the database gives them.
+    const [alice] = readFileSync(path.join(folder, 'passwords'), 'utf8').split('\n');
+    const again = broker();
+    await again.apply((probe) =>
+      Promise.resolve({
+        version: 13n,
+        passwords: `${alice ?? ''}\n${renderPasswordFile([probe])}`,
+        acl: renderAclFile({ topicMap: defaultTopicMap, devices: [], shared: false }),
+      }),
+    );
+    expect([again.applied, statSync(path.join(folder, 'passwords')).mtimeMs]).toEqual([13n, before]);
   });
 
   it('keeps its files from others', async () => {

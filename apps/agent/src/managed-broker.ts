@@ -2,7 +2,18 @@ import { createHash } from 'node:crypto';
 import { closeSync, existsSync, fsyncSync, openSync, readFileSync, renameSync, writeSync } from 'node:fs';
 import path from 'node:path';
 import { BrokerConnection, type BrokerTarget } from '@muster/broker';
-import { passwordHash, PROBE_USERNAME, randomPassword, type BrokerFiles, type PasswordEntry } from '@muster/security';
+import {
+  passwordHash,
+  PROBE_USERNAME,
+  randomPassword,
+  SERVICE_NAMES,
+  serviceUsername,
+  type BrokerFiles,
+  type PasswordEntry,
+  type ServiceName,
+} from '@muster/security';
+import { startedAtMs } from './process-start.ts';
+import { servicesBack } from './services-back.ts';
 
 /** A broker did not take what it was given; the message says what to look at. */
 export class BrokerFault extends Error {
@@ -14,16 +25,22 @@ export class BrokerFault extends Error {
 export interface ManagedBrokerOptions {
   /** Where the broker answers services; the account is the agent's own affair. */
   readonly target: BrokerTarget;
-  /** The folder with the broker's `passwords`, `acl` and `pid`. */
+  /** The folder with the broker's `passwords`, `acl` and `pid`, and the agent's `probe`. */
   readonly folder: string;
   /** Files of the broker's certificate: when their content changes it is told to read them again. */
   readonly certificateFiles: readonly string[];
+  /** How long after a start of the broker its services are waited for; a minute unless told. */
+  readonly returnLimitMs?: number;
+  /** Services that were not back in time after a restart of the broker: what comes until they are is lost to them. */
+  readonly onMissing: (services: readonly ServiceName[]) => void;
 }
 
 /** Makes the files of an agent's account for them. */
 export type RenderFiles = (probe: PasswordEntry) => Promise<BrokerFiles>;
 
 const PROBE_LIMIT_MS = 10_000;
+const QUICK_PROBE_LIMIT_MS = 2_000;
+const RETURN_LIMIT_MS = 60_000;
 /** What may carry the pid: the broker itself, or the Docker client that passes signals on to its container. */
 const PROGRAMS = new Set(['mosquitto', 'docker']);
 
@@ -50,16 +67,74 @@ export class ManagedBroker {
    */
   async apply(render: RenderFiles): Promise<bigint> {
     this.#applied = undefined;
+    const version = (await this.#recognize(render)) ?? (await this.#change(render));
+    this.#certificates = this.#certificateHash();
+    this.#applied = version;
+    return version;
+  }
+
+  /** The version, where the broker has it already: it was started with these very files, or another agent gave it them. */
+  async #recognize(render: RenderFiles): Promise<bigint | undefined> {
+    const password = this.#read('probe');
+    const line = password === undefined ? undefined : this.#lineOf(PROBE_USERNAME);
+    if (password === undefined || line === undefined) return undefined;
+    const files = await render({ username: PROBE_USERNAME, passwordHash: line });
+    if (files.acl !== this.#read('acl') || files.passwords !== this.#read('passwords')) return undefined;
+    try {
+      await this.#probe(password, QUICK_PROBE_LIMIT_MS);
+      return files.version;
+    } catch {
+      // It has others in memory, or does not answer: it is told to read them, and a fault comes from there.
+      return undefined;
+    }
+  }
+
+  async #change(render: RenderFiles): Promise<bigint> {
+    await this.#untilServicesAreBack();
     const password = randomPassword();
     const files = await render({ username: PROBE_USERNAME, passwordHash: passwordHash(password) });
     // The broker reads both at once; an account must not be there before what it may do.
     this.#write('acl', files.acl);
     this.#write('passwords', files.passwords);
+    this.#write('probe', password);
     this.#signal('SIGHUP');
-    await this.#probe(password);
-    this.#certificates = this.#certificateHash();
-    this.#applied = files.version;
+    await this.#probe(password, PROBE_LIMIT_MS);
     return files.version;
+  }
+
+  /**
+   * A broker that was restarted has the sessions of services without their passwords. At SIGHUP it finds them without
+   * authority, and drops what devices publish for them from then on, with a PUBACK (tried with 2.0.11: 5 of 5 lost). So
+   * it is told to read its files only when the services are back.
+   */
+  async #untilServicesAreBack(): Promise<void> {
+    const password = this.#read('probe');
+    const pid = Number(this.#read('pid'));
+    const started = startedAtMs(pid);
+    const expected = SERVICE_NAMES.filter((service) => this.#lineOf(serviceUsername(service)) !== undefined);
+    if (password === undefined || started === undefined || expected.length === 0) return;
+    const waitMs = started + (this.#options.returnLimitMs ?? RETURN_LIMIT_MS) - Date.now();
+    if (waitMs <= 0) return;
+    const missing = await servicesBack({
+      broker: { ...this.#options.target, username: PROBE_USERNAME, password },
+      expected,
+      sinceMs: started,
+      waitMs,
+    });
+    if (missing.length > 0) this.#options.onMissing(missing);
+  }
+
+  /** What stands behind a name in the broker's password file. */
+  #lineOf(username: string): string | undefined {
+    const line = this.#read('passwords')
+      ?.split('\n')
+      .find((candidate) => candidate.startsWith(`${username}:`));
+    return line?.slice(username.length + 1);
+  }
+
+  #read(name: string): string | undefined {
+    const file = path.join(this.#options.folder, name);
+    return existsSync(file) ? readFileSync(file, 'utf8') : undefined;
   }
 
   /**
@@ -104,14 +179,14 @@ export class ManagedBroker {
     }
   }
 
-  async #probe(password: string): Promise<void> {
+  async #probe(password: string, limitMs: number): Promise<void> {
     const connection = new BrokerConnection({
       broker: { ...this.#options.target, username: PROBE_USERNAME, password },
       clientId: `muster-agent-${this.name}`,
       sessionExpirySeconds: 0,
     });
     try {
-      await connection.whenReady(PROBE_LIMIT_MS);
+      await connection.whenReady(limitMs);
     } catch (error) {
       const why = error instanceof Error ? error.message : String(error);
       throw new BrokerFault(`${this.name} has not taken its new files: ${why}; its log says why`, { cause: error });

@@ -349,8 +349,9 @@ export async function whenEachWasTried(connections: readonly BrokerConnection[],
   }
 }
 
+/** A birth tells when it was: after a restart of the broker an old one may still be retained. */
 function ownStatus(status: 'online' | 'offline', reason?: 'shutdown' | 'unexpected'): string {
-  return JSON.stringify({ status, ...(reason === undefined ? {} : { reason }) });
+  return JSON.stringify({ status, ...(reason === undefined ? { timestamp: Date.now() } : { reason }) });
 }
 
 function messageOf(error: unknown): string {

@@ -84,6 +84,9 @@ export function renderAclFile({ topicMap, devices, shared }: AccessControl): str
       `topic readwrite muster/services/${service}`,
       ...(service === 'ingestion' ? ['topic read $SYS/#'] : []),
     ]),
+    // It has to see which services are back after a restart of the broker.
+    `user ${PROBE_USERNAME}`,
+    'topic read muster/services/+',
     // It clears what any device has left anywhere, so it may write everywhere but in the name of another service.
     `user ${serviceUsername('registry')}`,
     'topic readwrite #',

@@ -55,7 +55,7 @@ const STOP_LIMIT_MS = 15_000;
 const LEFTOVER_LIMIT_MS = 10_000;
 const DEVICE_INTERVAL_MS = 5_000;
 
-/** The services that start when the brokers let them in; they start and stop together. */
+/** The services; they start and stop together. */
 const SERVICES = ['ingestion', 'presence', 'registry'] as const;
 type AppName = (typeof SERVICES)[number] | 'agent';
 
@@ -114,16 +114,20 @@ export class LocalSystem {
     await provision(engines.postgresUrl, secrets, options, devices);
 
     onStep(`starting ${['agent', ...SERVICES].join(', ')}`);
-    if (engines.brokers.accounts === 'agent')
-      await this.#service('agent', ports.agent, {
-        ...commonEnvironment(engines),
-        MUSTER_AGENT_FOLDER: path.join(this.#folder.path, '{broker}'),
-      });
-    await settleAll(
-      SERVICES.map((name) =>
+    // At once: an agent changes nothing at a broker that was restarted before the services are back.
+    await settleAll([
+      ...(engines.brokers.accounts === 'agent'
+        ? [
+            this.#service('agent', ports.agent, {
+              ...commonEnvironment(engines),
+              MUSTER_AGENT_FOLDER: path.join(this.#folder.path, '{broker}'),
+            }),
+          ]
+        : []),
+      ...SERVICES.map((name) =>
         this.#service(name, name === 'registry' ? ports.api : ports[name], serviceEnvironment(name, engines, secrets)),
       ),
-    );
+    ]);
 
     if (this.options.watch) {
       onStep('watching the sources; a service starts again when its build is new');
