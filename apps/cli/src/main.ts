@@ -224,7 +224,6 @@ function program(): Command {
     if (!(await decommissionDevice(apiTarget(command), id, options))) process.exitCode = EXIT_FAILURE;
   });
 
-  addSecureCommands(muster);
   return muster;
 }
 
