@@ -26,7 +26,7 @@ export default defineConfig({
         test: {
           name: 'e2e',
           include: ['e2e/**/*.e2e.spec.ts'],
-          globalSetup: './e2e/tools.setup.ts',
+          globalSetup: ['./e2e/tools.setup.ts', './e2e/docker.setup.ts'],
           testTimeout: 60_000,
           hookTimeout: 180_000,
           // Each file runs a whole system: two at once on two cores would only wait for each other.

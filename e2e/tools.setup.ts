@@ -7,6 +7,8 @@ const TOOLS: readonly (readonly [program: string, debianPackage: string])[] = [
   ['psql', 'postgresql-client'],
   ['curl', 'curl'],
   ['chromium', 'chromium'],
+  ['docker-compose', 'docker-compose'],
+  ['python3', 'python3-venv'],
 ];
 
 /** Installs what is missing; tests that need a program that cannot be had are skipped with that reason, in CI they fail. */
