@@ -259,6 +259,13 @@ function check() {
   }
 }
 
+/** Goes on as another program of node_modules, in this process. */
+async function runScript(program, args) {
+  process.chdir(root);
+  process.argv = [process.argv[0], binary(program), ...args];
+  await import(pathToFileURL(binary(program)));
+}
+
 async function main() {
   const [command = 'up', ...rest] = process.argv.slice(2);
   checkNodeVersion();
@@ -272,13 +279,16 @@ async function main() {
     case 'check':
       check();
       return;
-    case 'test': {
+    case 'test':
       check();
-      process.chdir(root);
-      process.argv = [process.argv[0], binary('vitest/vitest.mjs'), 'run', ...rest];
-      await import(pathToFileURL(binary('vitest/vitest.mjs')));
+      await runScript('vitest/vitest.mjs', ['run', ...rest]);
       return;
-    }
+    case 'e2e:kubernetes':
+      await runScript('vitest/vitest.mjs', ['run', '--config', 'vitest.kubernetes.config.ts', ...rest]);
+      return;
+    case 'security':
+      await runScript('jiti/lib/jiti-cli.mjs', ['e2e/security/main.ts', ...rest]);
+      return;
     case 'dev':
       process.argv = [...process.argv.slice(0, 2), 'up', '--watch', ...rest];
       break;

@@ -166,7 +166,7 @@ describe.skipIf(noCompose !== undefined)(
         expect(up.code, up.stderr).toBe(0);
         const verify = await compose(
           ...['run', '--rm', '-T', '-e', 'MUSTER_URL=http://registry:8080', '-e', `MUSTER_TOKEN=${token(made.stdout)}`],
-          ...['-v', 'muster-test_certificates:/tls:ro', 'registry', 'cli', 'verify', '--ca', '/tls/ca.crt'],
+          ...['-v', 'muster-test_authority:/tls:ro', 'registry', 'cli', 'verify', '--ca', '/tls/ca.crt'],
         );
         expect(verify.code, `${verify.stdout}${verify.stderr}`).toBe(0);
         expect(verify.stdout).toMatch(/is connected over TLS[\s\S]*is decommissioned: verified/);
