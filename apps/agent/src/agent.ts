@@ -1,9 +1,8 @@
 import type { TopicMap } from '@muster/contract';
 import { ChannelFollower } from '@muster/database';
-import { ACCOUNT_CHANNEL, type AccountStore } from '@muster/security';
+import { ACCOUNT_CHANNEL, type AccountStore, type ManagedBroker } from '@muster/security';
 import type { Logger } from '@muster/service';
 import { Gauge, type Registry } from 'prom-client';
-import type { ManagedBroker } from './managed-broker.ts';
 
 /** What an agent is made of. */
 export interface AgentParts {

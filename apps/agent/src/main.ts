@@ -1,5 +1,5 @@
 import { openDatabase, waitForSchema } from '@muster/database';
-import { AccountStore } from '@muster/security';
+import { AccountStore, ManagedBroker } from '@muster/security';
 import {
   brokerTargets,
   brokerVariables,
@@ -10,7 +10,6 @@ import {
 } from '@muster/service';
 import { z } from 'zod';
 import { Agent } from './agent.ts';
-import { ManagedBroker } from './managed-broker.ts';
 
 const configurationSchema = z.object({
   ...serviceVariables,

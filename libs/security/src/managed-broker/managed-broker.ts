@@ -2,16 +2,9 @@ import { createHash } from 'node:crypto';
 import { closeSync, existsSync, fsyncSync, openSync, readFileSync, renameSync, writeSync } from 'node:fs';
 import path from 'node:path';
 import { BrokerConnection, type BrokerTarget } from '@muster/broker';
-import {
-  passwordHash,
-  PROBE_USERNAME,
-  randomPassword,
-  SERVICE_NAMES,
-  serviceUsername,
-  type BrokerFiles,
-  type PasswordEntry,
-  type ServiceName,
-} from '@muster/security';
+import type { BrokerFiles } from '../account-store.ts';
+import { PROBE_USERNAME, SERVICE_NAMES, serviceUsername, type ServiceName } from '../acl-file.ts';
+import { passwordHash, randomPassword, type PasswordEntry } from '../password-file.ts';
 import { startedAtMs } from './process-start.ts';
 import { servicesBack } from './services-back.ts';
 

@@ -1,7 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { BrokerConnection, type BrokerTarget } from '@muster/broker';
-import type { ServiceName } from '@muster/security';
 import { z } from 'zod';
+import type { ServiceName } from '../acl-file.ts';
 
 const serviceStatusSchema = z.object({ status: z.literal('online'), timestamp: z.number() });
 const TOPIC_PREFIX = 'muster/services/';

@@ -5,9 +5,8 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { BrokerConnection, type BrokerTarget } from '@muster/broker';
 import { freePort, mosquittoSource, startMosquitto, type ManagedProcess } from '@muster/engines';
 import { defaultTopicMap } from '@muster/contract';
-import { passwordHash, renderAclFile, renderPasswordFile } from '@muster/security';
+import { ManagedBroker, passwordHash, renderAclFile, renderPasswordFile, type RenderFiles } from '@muster/security';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
-import { ManagedBroker, type RenderFiles } from './managed-broker.ts';
 
 const folder = path.join(mkdtempSync(path.join(tmpdir(), 'muster-agent-')), 'mosquitto-0');
 let mosquitto: ManagedProcess | undefined;
