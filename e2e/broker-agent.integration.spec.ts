@@ -20,6 +20,7 @@ function broker(at = folder, returnLimitMs = 60_000): ManagedBroker {
     folder: at,
     certificateFiles: [],
     returnLimitMs,
+    signal: new AbortController().signal,
     onMissing: (services) => missing.push(...services),
   });
 }

@@ -1,4 +1,4 @@
-import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { dockerClient } from '@muster/engines';
@@ -143,11 +143,14 @@ describe.skipIf(noCompose !== undefined)(
   () => {
     it('brings the system up: a device publishes over TLS and REST answers, all in containers', async () => {
       const file = path.join(mkdtempSync(path.join(tmpdir(), 'muster-compose-')), 'env');
-      const made = await execute('sh', ['docker/make-env']);
+      const made = await execute('sh', ['docker/make-env', file]);
+      expect([made.code, statSync(file).mode & 0o777]).toEqual([0, 0o600]);
+      expect((await execute('sh', ['docker/make-env', file])).stderr).toContain('nothing was changed');
+      const environment = readFileSync(file, 'utf8');
       // The test's own project and nobody's names: the network of this machine is not asked for any.
       writeFileSync(
         file,
-        `${made.stdout.replace(/^DEVICE_HOST=.*$/m, 'DEVICE_HOST=mosquitto')}MUSTER_IMAGE=${MUSTER_IMAGE}\n`,
+        `${environment.replace(/^DEVICE_HOST=.*$/m, 'DEVICE_HOST=mosquitto')}MUSTER_IMAGE=${MUSTER_IMAGE}\n`,
       );
       const compose = (...args: readonly string[]): Promise<Finished> =>
         execute('docker-compose', ['-p', 'muster-test', '--env-file', file, ...args], 240_000);
@@ -165,7 +168,7 @@ describe.skipIf(noCompose !== undefined)(
         );
         expect(up.code, up.stderr).toBe(0);
         const verify = await compose(
-          ...['run', '--rm', '-T', '-e', 'MUSTER_URL=http://registry:8080', '-e', `MUSTER_TOKEN=${token(made.stdout)}`],
+          ...['run', '--rm', '-T', '-e', 'MUSTER_URL=http://registry:8080', '-e', `MUSTER_TOKEN=${token(environment)}`],
           ...['-v', 'muster-test_authority:/tls:ro', 'registry', 'cli', 'verify', '--ca', '/tls/ca.crt'],
         );
         expect(verify.code, `${verify.stdout}${verify.stderr}`).toBe(0);

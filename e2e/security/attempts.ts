@@ -285,6 +285,8 @@ async function* restApi(address: ReadyLine): AsyncGenerator<Attempt> {
   };
   const post = ['-X', 'POST'];
   yield await status('no token', 401, as(''), '/api/v1/devices');
+  yield await status('no token, and the path spelled in another way', 401, as(''), '/API/v1/Devices');
+  yield await status('no token, and another slash', 401, as(''), '/api/v1/devices/');
   yield await status('unknown token', 401, as('muster_x'), '/api/v1/devices');
   yield await status('viewer looks', 200, as(token), '/api/v1/devices');
   yield await status('viewer decommissions', 403, as(token), '/api/v1/devices/alice/decommission', ...post);

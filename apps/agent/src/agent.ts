@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import type { TopicMap } from '@muster/contract';
 import { ChannelFollower } from '@muster/database';
 import { ACCOUNT_CHANNEL, type AccountStore, type ManagedBroker } from '@muster/security';
@@ -16,6 +17,8 @@ export interface AgentParts {
 
 /** After a fault sooner than the next poll: a broker that starts is seldom later than this. */
 const RETRY_MS = 1_000;
+/** Changes that come sooner after one another are made together: each costs the broker a reload. */
+const LEAST_INTERVAL_MS = 500;
 
 /** Keeps its brokers at the newest version of the accounts, and says which one they have. */
 export class Agent {
@@ -46,8 +49,8 @@ export class Agent {
 
   /** Begins; a broker or a database that is away is waited for. */
   async start(): Promise<void> {
-    this.#follower.refresh();
     await this.#follower.start();
+    this.#follower.refresh();
   }
 
   /** Stops following; the brokers go on with what they have. */
@@ -68,8 +71,16 @@ export class Agent {
   }
 
   async #refresh(): Promise<void> {
+    const startedAtMs = performance.now();
+    const changed = await this.#bringAllUpToDate();
+    if (changed) await delay(Math.max(0, LEAST_INTERVAL_MS - (performance.now() - startedAtMs)));
+  }
+
+  async #bringAllUpToDate(): Promise<boolean> {
+    const before = this.#newest;
     this.#newest = await this.#parts.accounts.version();
     await Promise.all(this.#parts.brokers.map((broker) => this.#bringUpToDate(broker)));
+    return before !== this.#newest;
   }
 
   async #bringUpToDate(broker: ManagedBroker): Promise<void> {

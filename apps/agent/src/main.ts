@@ -24,12 +24,14 @@ const configurationSchema = z.object({
 
 await runService('agent', configurationSchema, ({ configuration, logger, metrics }) => {
   const database = openDatabase(configuration.MUSTER_POSTGRES_URL, 'agent', 2);
+  const stopping = new AbortController();
   const brokers = brokerTargets(configuration).map(
     (target) =>
       new ManagedBroker({
         target,
         folder: configuration.MUSTER_AGENT_FOLDER.replaceAll('{broker}', target.name),
         certificateFiles: configuration.MUSTER_AGENT_CERTIFICATES?.split(',') ?? [],
+        signal: stopping.signal,
         onMissing: (services) =>
           logger.warn(
             { broker: target.name, services },
@@ -51,6 +53,6 @@ await runService('agent', configurationSchema, ({ configuration, logger, metrics
       await waitForSchema(database, (reason) => logger.warn({ reason }, 'waiting for the database'));
       await agent.start();
     },
-    stop: [() => agent.close(), () => database.$disconnect()],
+    stop: [() => stopping.abort(), () => agent.close(), () => database.$disconnect()],
   };
 });

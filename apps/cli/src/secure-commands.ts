@@ -4,6 +4,7 @@ import {
   CertificateFolder,
   ensureAdminToken,
   ensureGrafanaReader,
+  GRAFANA_ROLE,
   localHosts,
   SERVICE_NAMES,
   serviceUsername,
@@ -81,8 +82,11 @@ async function provisionAccounts(output: { readonly json: boolean }): Promise<vo
     );
     if (values.MUSTER_ADMIN_TOKEN !== undefined)
       await ensureAdminToken(database, 'installation', values.MUSTER_ADMIN_TOKEN);
-    if (values.MUSTER_GRAFANA_PASSWORD !== undefined)
-      await ensureGrafanaReader(database, values.MUSTER_GRAFANA_PASSWORD);
+    const reader = values.MUSTER_GRAFANA_PASSWORD;
+    if (reader !== undefined && !(await ensureGrafanaReader(database, reader)))
+      process.stderr.write(
+        `no reader for dashboards: this role may not make others; make ${GRAFANA_ROLE} yourself, with USAGE on the schema grafana and SELECT on its views\n`,
+      );
     const version = Number(await accounts.version());
     process.stdout.write(
       output.json ? `${JSON.stringify({ version })}\n` : `the accounts are there; they are at version ${version}\n`,

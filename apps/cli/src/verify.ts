@@ -28,31 +28,40 @@ interface VerifyOptions {
  */
 export async function verify(target: ApiTarget, options: VerifyOptions): Promise<boolean> {
   const id = `verify-${Date.now().toString(36)}`;
-  const value = Math.round(Math.random() * 10_000) / 100;
   const say = (line: string): void => void (options.json ? process.stderr : process.stdout).write(`${line}\n`);
   const broker = await accountOf(target, id, options);
   say(`${id} has an account at ${broker.url}`);
+  let report: DecommissionReport;
+  try {
+    await beDevice(target, id, broker, say);
+  } finally {
+    report = await callApi(target, 'POST', `/devices/${id}/decommission`, decommissionReportSchema);
+    say(`${id} is decommissioned: ${report.state}, ${report.cleared.length} retained messages cleared`);
+  }
+  if (options.json) process.stdout.write(`${JSON.stringify({ device: id, report })}\n`);
+  return isClean(report);
+}
+
+/** Connects, says that it is online, publishes a reading, and waits until REST shows both. */
+async function beDevice(
+  target: ApiTarget,
+  id: string,
+  broker: BrokerTarget,
+  say: (line: string) => void,
+): Promise<void> {
+  const value = Math.round(Math.random() * 10_000) / 100;
   const device = new BrokerConnection({ broker, clientId: id, sessionExpirySeconds: 0 });
   try {
     await device.whenReady(CONNECT_LIMIT_MS);
     say(`${id} is connected${broker.url.startsWith('mqtts:') ? ' over TLS' : ''}`);
     await device.publish(`devices/${id}/status`, encodeBirth(1, Date.now()), { qos: 1, retain: true });
-    await device.publish(
-      `devices/${id}/telemetry`,
-      JSON.stringify({ temp: value, ts: Date.now(), session: 1, seq: 1 }),
-      {
-        qos: 1,
-      },
-    );
+    const telemetry = JSON.stringify({ temp: value, ts: Date.now(), session: 1, seq: 1 });
+    await device.publish(`devices/${id}/telemetry`, telemetry, { qos: 1 });
     const tookMs = await untilShown(target, id, value);
     say(`REST shows temp ${value} and online after ${tookMs} ms`);
   } finally {
     await device.close(0);
   }
-  const report = await callApi(target, 'POST', `/devices/${id}/decommission`, decommissionReportSchema);
-  say(`${id} is decommissioned: ${report.state}, ${report.cleared.length} retained messages cleared`);
-  if (options.json) process.stdout.write(`${JSON.stringify({ device: id, report })}\n`);
-  return isClean(report);
 }
 
 function isClean(report: DecommissionReport): boolean {

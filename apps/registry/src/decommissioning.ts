@@ -69,8 +69,11 @@ export class Decommissioning {
     if (device === null) throw new ProblemError(404, `no device ${id} has been heard or registered`);
     const earlier = await this.#parts.database.decommission.findUnique({ where: { device: id } });
     const requestedAt = earlier?.requestedAt ?? new Date();
-    const version = await this.#entomb(id);
-    const account = await this.#account(id, version, earlier === null ? undefined : storedReport(earlier.report));
+    const account = await this.#account(
+      id,
+      await this.#entomb(id),
+      earlier === null ? undefined : storedReport(earlier.report),
+    );
 
     const owned = ownableTopics(id, (device.info as DeviceInfo | null)?.topics ?? [], this.#parts.topicMap);
     const others = [...(await this.#othersClaims(id)), ...(await this.#othersByName(id, owned))];
@@ -89,8 +92,11 @@ export class Decommissioning {
     return merged;
   }
 
-  /** From here on no service takes the device for a new one; answers the version of the accounts without it. */
-  async #entomb(id: DeviceId): Promise<bigint | undefined> {
+  /**
+   * From here on no service takes the device for a new one. Answers the newest version of the accounts, in which it has
+   * none, also where it was taken away by an earlier call that could not wait for the brokers; and whether it was now.
+   */
+  async #entomb(id: DeviceId): Promise<{ readonly version: bigint; readonly revoked: boolean }> {
     return this.#parts.database.$transaction(async (transaction) => {
       // First, as credentials do: the two wait for each other, and whoever comes second sees what the first did.
       await transaction.device.updateMany({
@@ -99,22 +105,24 @@ export class Decommissioning {
       });
       await transaction.tombstone.createMany({ data: [{ device: id }], skipDuplicates: true });
       await transaction.$executeRaw`SELECT pg_notify(${TOMBSTONE_CHANNEL}, ${id})`;
-      return this.#parts.accounts.revoke(transaction, id);
+      const revoked = await this.#parts.accounts.revoke(transaction, id);
+      return {
+        version: revoked ?? (await this.#parts.accounts.versionIn(transaction)),
+        revoked: revoked !== undefined,
+      };
     });
   }
 
-  /** Waits until the brokers have let the account go; a later call goes on where the first one could not. */
+  /** Waits until the brokers have accounts without this one; a later call goes on where the first one could not. */
   async #account(
     id: DeviceId,
-    version: bigint | undefined,
+    { version, revoked }: { readonly version: bigint; readonly revoked: boolean },
     earlier: DecommissionReport | undefined,
   ): Promise<DecommissionReport['account']> {
     if (!this.#parts.managed) return { state: 'external', version: null, brokers: [] };
-    const earlierVersion = earlier?.account.version ?? null;
-    const revoked = version ?? (earlierVersion === null ? undefined : BigInt(earlierVersion));
-    if (revoked === undefined) return { state: 'none', version: null, brokers: [] };
-    const { brokers } = await this.#parts.credentials.revocation(id, revoked);
-    return { state: 'revoked', version: Number(revoked), brokers };
+    const { brokers } = await this.#parts.credentials.revocation(id, version);
+    const state = revoked || earlier?.account.state === 'revoked' ? 'revoked' : 'none';
+    return { state, version: Number(version), brokers };
   }
 
   /** Topics that other devices in service say they own: where this one owns them too, they are cleared with the last. */

@@ -87,6 +87,7 @@ if (process.argv.includes('--print-openapi')) {
         },
       ],
       configure: (application) => {
+        if (configuration.MUSTER_TRUST_PROXY) application.set('trust proxy', 1);
         application.use(refuseCrossSite(configuration.MUSTER_HTTP_HOST));
         serveDocumentation(application);
         const page = path.join(import.meta.dirname, 'console');

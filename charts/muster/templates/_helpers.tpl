@@ -60,6 +60,7 @@ app.kubernetes.io/component: {{ . }}
 {{- $inside := printf "%s-mosquitto-%d.%s.svc.%s" $full $i $.Release.Namespace $.Values.clusterDomain }}
 {{- $host := $inside }}
 {{- if lt $i (len $.Values.broker.publicHosts) }}{{ $host = index $.Values.broker.publicHosts $i }}{{ end }}
+{{- if contains ":" $host }}{{ $host = printf "[%s]" $host }}{{ end }}
 {{- $list = append $list (printf "%s-mosquitto-%d=mqtts://%s:8883" $full $i $host) }}
 {{- end }}
 {{- join "," $list }}
@@ -227,7 +228,6 @@ datasources:
     jsonData: { dbName: {{ .Values.influxdb.database }}, version: InfluxQL, httpMode: POST }
     secureJsonData: { password: $MUSTER_INFLUXDB_PASSWORD }
     editable: false
-{{- if .Values.postgres.internal }}
   - name: Muster PostgreSQL
     uid: muster-postgres
     type: grafana-postgresql-datasource
@@ -237,7 +237,4 @@ datasources:
     jsonData: { database: muster, sslmode: disable, postgresVersion: 1500 }
     secureJsonData: { password: $POSTGRES_READER_PASSWORD }
     editable: false
-{{- else }}
-  # PostgreSQL is yours: add a data source with the uid muster-postgres and the role muster_grafana (docs/operations.md).
-{{- end }}
 {{- end }}

@@ -86,7 +86,8 @@ describe('a connection to a real broker', () => {
   it('keeps its own retained status: online, shutdown when it leaves in order', async () => {
     const statusTopic = `muster/services/${randomUUID()}`;
     const connection = await ready({ statusTopic });
-    expect(payloads(await readRetained(broker, [statusTopic]))).toEqual(['{"status":"online"}']);
+    const birth = JSON.parse(payloads(await readRetained(broker, [statusTopic]))[0] ?? '') as unknown;
+    expect(birth).toEqual({ status: 'online', timestamp: expect.any(Number) });
     await connection.close();
     expect(payloads(await readRetained(broker, [statusTopic]))).toEqual(['{"status":"offline","reason":"shutdown"}']);
   });

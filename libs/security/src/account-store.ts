@@ -115,6 +115,11 @@ export class AccountStore {
     return bumpVersion(transaction);
   }
 
+  /** The newest version, in the transaction of the caller: every account that was taken away before is not in it. */
+  async versionIn(transaction: Prisma.TransactionClient): Promise<bigint> {
+    return (await transaction.accountVersion.findUnique({ where: { id: 1 } }))?.version ?? 0n;
+  }
+
   /** Takes a device's account away, in the transaction of the caller; answers the version, or undefined where it had none. */
   async revoke(transaction: Prisma.TransactionClient, device: DeviceId): Promise<bigint | undefined> {
     const { count } = await transaction.brokerAccount.deleteMany({ where: { username: device, kind: 'device' } });
@@ -192,7 +197,7 @@ export class AccountStore {
 
 const APPLIED_POLL_MS = 25;
 
-/** Makes sure that a token with full rights is there, for whoever installs; one that was revoked comes back. */
+/** Makes sure that a token with full rights is there, for whoever installs. */
 export async function ensureAdminToken(database: PrismaClient, name: string, token: string): Promise<void> {
   const hash = tokenHash(token);
   await database.$transaction([
@@ -204,7 +209,8 @@ export async function ensureAdminToken(database: PrismaClient, name: string, tok
     database.apiToken.upsert({
       where: { hash },
       create: { id: hash.slice(0, 12), name, scope: 'admin', hash },
-      update: { revokedAt: null },
+      // One that was revoked stays so: whoever wants it back sets another value.
+      update: {},
     }),
   ]);
 }
@@ -212,18 +218,26 @@ export async function ensureAdminToken(database: PrismaClient, name: string, tok
 /** The role with which Grafana reads, and nothing else. */
 export const GRAFANA_ROLE = 'muster_grafana';
 
-/** Makes or updates the role of dashboards: it reads the views of the schema `grafana`, and no table. */
-export async function ensureGrafanaReader(database: PrismaClient, password: string): Promise<void> {
+/**
+ * Makes or updates the role of dashboards: it reads the views of the schema `grafana`, and no table. Answers false where
+ * our own role may not make roles, as in many managed databases: then it is for their operator to make.
+ */
+export async function ensureGrafanaReader(database: PrismaClient, password: string): Promise<boolean> {
+  const [own] = await database.$queryRaw<{ allowed: boolean }[]>`
+    SELECT rolcreaterole OR rolsuper AS allowed FROM pg_roles WHERE rolname = current_user`;
+  if (own?.allowed !== true) return false;
   // DDL takes no parameters; the literal is quoted by PostgreSQL itself.
   const [quoted] = await database.$queryRaw<{ password: string }[]>`SELECT quote_literal(${password}) AS password`;
   const [role] = await database.$queryRaw<unknown[]>`SELECT 1 FROM pg_roles WHERE rolname = ${GRAFANA_ROLE}`;
   await database.$transaction([
+    // Without rights by default; to say so at ALTER ROLE only a superuser is allowed.
     database.$executeRawUnsafe(
-      `${role === undefined ? 'CREATE' : 'ALTER'} ROLE ${GRAFANA_ROLE} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE PASSWORD ${quoted?.password ?? ''}`,
+      `${role === undefined ? 'CREATE' : 'ALTER'} ROLE ${GRAFANA_ROLE} LOGIN PASSWORD ${quoted?.password ?? ''}`,
     ),
     database.$executeRawUnsafe(`ALTER ROLE ${GRAFANA_ROLE} SET default_transaction_read_only = on`),
     database.$executeRawUnsafe(`ALTER ROLE ${GRAFANA_ROLE} SET statement_timeout = '15s'`),
     database.$executeRawUnsafe(`GRANT USAGE ON SCHEMA grafana TO ${GRAFANA_ROLE}`),
     database.$executeRawUnsafe(`GRANT SELECT ON ALL TABLES IN SCHEMA grafana TO ${GRAFANA_ROLE}`),
   ]);
+  return true;
 }

@@ -18,6 +18,7 @@ const secret = z.string().min(1).meta({ secret: true });
 export const serviceVariables = {
   MUSTER_HTTP_HOST: z.string().min(1).default('127.0.0.1'),
   MUSTER_HTTP_PORT: port.default(8080),
+  MUSTER_TRUST_PROXY: z.stringbool().default(false).describe('whether a proxy in front says how it was called'),
   MUSTER_LOG_LEVEL: z.enum(['trace', 'debug', 'info', 'warn', 'error']).default('info'),
   MUSTER_TOPIC_MAP: z.string().min(1).optional().describe('path of a YAML file'),
 };

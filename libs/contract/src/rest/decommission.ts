@@ -37,7 +37,7 @@ export const decommissionReportSchema = z
     account: z
       .object({
         state: z.enum(['revoked', 'none', 'external']).describe('External: the brokers have their accounts elsewhere'),
-        version: z.number().int().nullable().describe('Of the accounts, without this one'),
+        version: z.number().int().nullable().describe('Of the accounts in which it has none'),
         brokers: z.array(z.object({ broker: z.string(), applied: z.boolean() })),
       })
       .describe('From here on no broker lets the device in'),

@@ -22,6 +22,8 @@ export interface ManagedBrokerOptions {
   readonly folder: string;
   /** Files of the broker's certificate: when their content changes it is told to read them again. */
   readonly certificateFiles: readonly string[];
+  /** Ends what is under way when the agent stops. */
+  readonly signal: AbortSignal;
   /** How long after a start of the broker its services are waited for; a minute unless told. */
   readonly returnLimitMs?: number;
   /** Services that were not back in time after a restart of the broker: what comes until they are is lost to them. */
@@ -59,7 +61,6 @@ export class ManagedBroker {
    * @throws BrokerFault when it does not run or does not take them
    */
   async apply(render: RenderFiles): Promise<bigint> {
-    this.#applied = undefined;
     const version = (await this.#recognize(render)) ?? (await this.#change(render));
     this.#certificates = this.#certificateHash();
     this.#applied = version;
@@ -86,6 +87,7 @@ export class ManagedBroker {
     await this.#untilServicesAreBack();
     const password = randomPassword();
     const files = await render({ username: PROBE_USERNAME, passwordHash: passwordHash(password) });
+    this.#applied = undefined;
     // The broker reads both at once; an account must not be there before what it may do.
     this.#write('acl', files.acl);
     this.#write('passwords', files.passwords);
@@ -113,7 +115,9 @@ export class ManagedBroker {
       expected,
       sinceMs: started,
       waitMs,
+      signal: this.#options.signal,
     });
+    if (this.#options.signal.aborted) throw new BrokerFault(`${this.name} keeps its files: the agent stops`);
     if (missing.length > 0) this.#options.onMissing(missing);
   }
 

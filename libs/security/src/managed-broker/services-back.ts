@@ -29,11 +29,13 @@ export interface ServicesBackOptions {
   /** Births from before do not count, in milliseconds since 1970. */
   readonly sinceMs: number;
   readonly waitMs: number;
+  /** Ends the waiting. */
+  readonly signal: AbortSignal;
 }
 
 /** Waits until services have connected to a broker since it was started; answers those that have not. */
 export async function servicesBack(options: ServicesBackOptions): Promise<readonly ServiceName[]> {
-  const { broker, expected, sinceMs, waitMs } = options;
+  const { broker, expected, sinceMs, waitMs, signal } = options;
   const missing = new Set<ServiceName>(expected);
   const connection = new BrokerConnection({
     broker,
@@ -48,7 +50,7 @@ export async function servicesBack(options: ServicesBackOptions): Promise<readon
   });
   try {
     const deadline = Date.now() + waitMs;
-    while (missing.size > 0 && Date.now() < deadline) await delay(POLL_MS);
+    while (missing.size > 0 && Date.now() < deadline && !signal.aborted) await delay(POLL_MS);
     return [...missing];
   } finally {
     await connection.close(0);
