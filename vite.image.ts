@@ -1,3 +1,4 @@
+import { createRequire } from 'node:module';
 import path from 'node:path';
 import { migrationAssets, nodeBundle, swaggerUiAssets } from './vite.node.ts';
 
@@ -14,5 +15,9 @@ export default nodeBundle(
     console: path.join(root, 'apps/console/dist'),
     'main.js': path.join(root, 'docker/main.js'),
   },
-  Object.fromEntries(APPS.map((app) => [app, path.join(root, 'apps', app, 'src/main.ts')])),
+  {
+    // In chunks the order of modules is another one than in a single file, and decorators need it before anything else.
+    metadata: createRequire(import.meta.url).resolve('reflect-metadata'),
+    ...Object.fromEntries(APPS.map((app) => [app, path.join(root, 'apps', app, 'src/main.ts')])),
+  },
 );

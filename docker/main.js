@@ -18,4 +18,5 @@ if (!APPS.includes(app)) {
   process.exit(2);
 }
 process.argv = [process.argv[0], process.argv[1], ...rest];
+await import('./metadata.js');
 await import(`./${app}.js`);

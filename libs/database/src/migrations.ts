@@ -51,6 +51,8 @@ export function readMigrations(): Parameters<OpenSchemaEngine['engine']['applyMi
  */
 export async function migrate(url: string): Promise<readonly string[]> {
   const lock = new Client({ connectionString: url, application_name: 'muster-migrate' });
+  // A server that goes away meanwhile fails the statement that runs; the event alone would end the process.
+  lock.on('error', () => undefined);
   try {
     await lock.connect();
     await lock.query(`SET lock_timeout = '${LOCK_TIMEOUT}'`);

@@ -46,6 +46,8 @@ export async function openSchemaEngine(
     initialized = true;
   }
   const pool = new Pool({ connectionString: url, max: 2 });
+  // An idle connection that is lost is no fault of a statement; the event alone would end the process.
+  pool.on('error', () => undefined);
   const opened = await engine.SchemaEngine.new(
     { datamodels: schema.map(([name, text]): [string, string] => [name, text]) },
     () => undefined,
