@@ -1,7 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { TopicMap } from '@muster/contract';
 import { ChannelFollower } from '@muster/database';
-import { ACCOUNT_CHANNEL, type AccountStore, type ManagedBroker } from '@muster/security';
+import { ACCOUNT_CHANNEL, BrokerFault, type AccountStore, type ManagedBroker } from '@muster/security';
 import type { Logger } from '@muster/service';
 import { Gauge, type Registry } from 'prom-client';
 
@@ -19,6 +19,18 @@ export interface AgentParts {
 const RETRY_MS = 1_000;
 /** Changes that come sooner after one another are made together: each costs the broker a reload. */
 const LEAST_INTERVAL_MS = 500;
+
+/** Why brokers are not to be used yet: the first fault, or the first broker that has not the newest version; else undefined. */
+export function whyNotReady(
+  brokers: readonly Pick<ManagedBroker, 'name' | 'applied'>[],
+  newest: bigint | undefined,
+  faults: ReadonlyMap<string, string>,
+): string | undefined {
+  const [fault] = faults.values();
+  if (fault !== undefined) return fault;
+  const behind = brokers.find(({ applied }) => applied === undefined || applied !== newest);
+  return behind && `${behind.name} is not at account version ${newest ?? '(unknown yet)'}`;
+}
 
 /** Keeps its brokers at the newest version of the accounts, and says which one they have. */
 export class Agent {
@@ -64,10 +76,7 @@ export class Agent {
    * is away later does not count: what the brokers have still holds.
    */
   get fault(): string | undefined {
-    const [fault] = this.#faults.values();
-    if (fault !== undefined) return fault;
-    const behind = this.#parts.brokers.find(({ applied }) => applied === undefined || applied !== this.#newest);
-    return behind && `${behind.name} is not at account version ${this.#newest ?? '(unknown yet)'}`;
+    return whyNotReady(this.#parts.brokers, this.#newest, this.#faults);
   }
 
   async #refresh(): Promise<void> {
@@ -100,7 +109,9 @@ export class Agent {
       const durationMs = Math.round(performance.now() - startedAt);
       logger.info({ broker: broker.name, version: Number(version), durationMs }, 'accounts applied');
     } catch (error) {
-      const fault = error instanceof Error ? error.message : String(error);
+      // A database that goes away meanwhile is no fault of the broker, which would be taken out of service for it.
+      if (!(error instanceof BrokerFault)) throw error;
+      const fault = error.message;
       this.#faults.set(broker.name, fault);
       logger.warn({ broker: broker.name, reason: fault }, 'the broker is not at the newest accounts');
       this.#retry = setTimeout(() => this.#follower.refresh(), RETRY_MS);

@@ -1,13 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 import { BrokerConnection, type BrokerTarget } from '@muster/broker';
-import {
-  credentialsSchema,
-  decommissionReportSchema,
-  deviceSchema,
-  encodeBirth,
-  type DecommissionReport,
-} from '@muster/contract';
+import { credentialsSchema, decommissionReportSchema, deviceSchema, encodeBirth } from '@muster/contract';
 import { brokerTargets, brokerVariables, readConfiguration } from '@muster/service';
 import { z } from 'zod';
 import { ApiError, callApi, type ApiTarget } from './api-client.ts';
@@ -31,15 +25,18 @@ export async function verify(target: ApiTarget, options: VerifyOptions): Promise
   const say = (line: string): void => void (options.json ? process.stderr : process.stdout).write(`${line}\n`);
   const broker = await accountOf(target, id, options);
   say(`${id} has an account at ${broker.url}`);
-  let report: DecommissionReport;
-  try {
-    await beDevice(target, id, broker, say);
-  } finally {
-    report = await callApi(target, 'POST', `/devices/${id}/decommission`, decommissionReportSchema);
-    say(`${id} is decommissioned: ${report.state}, ${report.cleared.length} retained messages cleared`);
-  }
+  const [device] = await Promise.allSettled([beDevice(target, id, broker, say)]);
+  const [decommissioning] = await Promise.allSettled([
+    callApi(target, 'POST', `/devices/${id}/decommission`, decommissionReportSchema),
+  ]);
+  if (decommissioning.status === 'rejected') say(`${id} could not be decommissioned, and keeps its account`);
+  // What went wrong first is what to look at.
+  if (device.status === 'rejected') throw device.reason;
+  if (decommissioning.status === 'rejected') throw decommissioning.reason;
+  const report = decommissioning.value;
+  say(`${id} is decommissioned: ${report.state}, ${report.cleared.length} retained messages cleared`);
   if (options.json) process.stdout.write(`${JSON.stringify({ device: id, report })}\n`);
-  return isClean(report);
+  return report.state === 'verified';
 }
 
 /** Connects, says that it is online, publishes a reading, and waits until REST shows both. */
@@ -62,10 +59,6 @@ async function beDevice(
   } finally {
     await device.close(0);
   }
-}
-
-function isClean(report: DecommissionReport): boolean {
-  return report.state === 'verified';
 }
 
 /** An account of its own where Muster manages the brokers' accounts, else the one that the environment names. */

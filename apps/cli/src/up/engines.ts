@@ -29,24 +29,16 @@ import type { PortName, UpOptions } from './settings.ts';
 import type { Component } from './supervisor.ts';
 
 /** Brokers, and who looks after their accounts. */
-export type BrokerPlan =
-  | {
-      /** Ours: each has an agent, and each service its own account. */
-      readonly accounts: 'agent';
-      /** Where services connect. */
-      readonly services: readonly BrokerTarget[];
-      /** Where devices connect, in the same order. */
-      readonly devices: readonly BrokerTarget[];
-      /** The file with the authority behind their certificates. */
-      readonly caFile: string | undefined;
-    }
-  | {
-      /** An operator's: one account for all, as the environment names it. */
-      readonly accounts: 'external';
-      readonly services: readonly BrokerTarget[];
-      readonly devices: readonly BrokerTarget[];
-      readonly caFile: string | undefined;
-    };
+export interface BrokerPlan {
+  /** `agent`: ours, where each service has its own account; `external`: an operator's, with one account for all. */
+  readonly accounts: 'agent' | 'external';
+  /** Where services connect. */
+  readonly services: readonly BrokerTarget[];
+  /** Where devices connect, in the same order. */
+  readonly devices: readonly BrokerTarget[];
+  /** The file with the authority behind their certificates. */
+  readonly caFile: string | undefined;
+}
 
 /** Where the engines of a system are, and those of them that are to be started here. */
 export interface EnginePlan {
@@ -141,13 +133,8 @@ async function planBrokers({
   if (environment['MUSTER_BROKERS'] !== undefined) {
     const values = readConfiguration(z.object(brokerVariables), environment);
     const targets = brokerTargets(values);
-    const plan = {
-      accounts: 'external',
-      services: targets,
-      devices: targets,
-      caFile: values.MUSTER_BROKER_CA,
-    } as const;
-    return { plan, components: [] };
+    const caFile = values.MUSTER_BROKER_CA;
+    return { plan: { accounts: 'external', services: targets, devices: targets, caFile }, components: [] };
   }
   const source = await mosquittoSource(options.engines, onStep);
   const names = Array.from({ length: options.brokers }, (_, index) => `mosquitto-${index}`);
