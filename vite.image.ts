@@ -4,14 +4,15 @@ import { migrationAssets, nodeBundle, swaggerUiAssets } from './vite.node.ts';
 
 const root = import.meta.dirname;
 /** What the image can run, by the name that is its argument. */
-const APPS = ['agent', 'cli', 'ingestion', 'presence', 'registry'];
+const APPS = ['agent', 'alerting', 'automation', 'cli', 'ingestion', 'presence', 'registry'];
 
-/** All apps for the container image: single bundles (vite.node.ts) would repeat five times what they share. */
+/** All apps for the container image: single bundles (vite.node.ts) would each repeat what they share. */
 export default nodeBundle(
   root,
   {
     ...migrationAssets,
     ...swaggerUiAssets,
+    'openapi.json': path.join(root, 'apps/registry/openapi.json'),
     console: path.join(root, 'apps/console/dist'),
     'main.js': path.join(root, 'docker/main.js'),
   },

@@ -1,5 +1,5 @@
 // The image's entry point: its first argument names the app to run.
-const APPS = ['agent', 'ingestion', 'presence', 'registry', 'cli'];
+const APPS = ['agent', 'ingestion', 'presence', 'automation', 'alerting', 'registry', 'cli'];
 const [, , app = '', ...rest] = process.argv;
 
 if (app === 'healthcheck') {

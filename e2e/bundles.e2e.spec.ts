@@ -15,7 +15,7 @@ function lonely(app: string): string {
   return folder;
 }
 
-const SERVICES = ['agent', 'ingestion', 'presence', 'registry'];
+const SERVICES = ['agent', 'ingestion', 'presence', 'automation', 'alerting', 'registry'];
 
 const nowhere = {
   MUSTER_AGENT_FOLDER: '/nowhere',
@@ -24,6 +24,9 @@ const nowhere = {
   MUSTER_INFLUXDB_URL: 'http://127.0.0.1:9',
   MUSTER_INFLUXDB_USERNAME: 'u',
   MUSTER_INFLUXDB_PASSWORD: 'p',
+  MUSTER_INTERNAL_TOKEN: 'a-token-for-tests-only',
+  MUSTER_AUTOMATION_URL: 'http://127.0.0.1:9',
+  MUSTER_ALERTING_URL: 'http://127.0.0.1:9',
 };
 
 describe('a build, alone in an empty folder', () => {

@@ -262,6 +262,8 @@ describe.skipIf(reason !== undefined)(`the chart${reason === undefined ? '' : ` 
     const all = await manifests('default-values.yaml');
     const budgets = all.filter(({ kind }) => kind === 'PodDisruptionBudget');
     expect(budgets.map(({ metadata }) => metadata.name.replace('r-muster-', '')).sort()).toEqual([
+      'alerting',
+      'automation',
       'broker',
       'influxdb',
       'ingestion',

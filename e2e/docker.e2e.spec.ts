@@ -110,10 +110,11 @@ describe.skipIf(noImage !== undefined)(`the image${noImage === undefined ? '' : 
   it('has source maps beside every file of code', async () => {
     const { stdout } = await run('--entrypoint', 'ls', MUSTER_IMAGE, '/app');
     const files = stdout.split('\n');
-    for (const app of ['agent', 'cli', 'ingestion', 'presence', 'registry']) expect(files).toContain(`${app}.js.map`);
+    for (const app of ['agent', 'alerting', 'automation', 'cli', 'ingestion', 'presence', 'registry'])
+      expect(files).toContain(`${app}.js.map`);
   });
 
-  it.each(['agent', 'ingestion', 'presence', 'registry'])(
+  it.each(['agent', 'ingestion', 'presence', 'automation', 'alerting', 'registry'])(
     'runs %s with a root that cannot be written, and what it misses is one line',
     async (app) => {
       const { code, stdout, stderr } = await run(MUSTER_IMAGE, app);
@@ -163,6 +164,8 @@ describe.skipIf(noCompose !== undefined)(
           'agent',
           'ingestion',
           'presence',
+          'automation',
+          'alerting',
           'registry',
           'influxdb',
         );

@@ -61,6 +61,8 @@ describe('npm start', () => {
     const { address } = system;
     expect(Object.keys(address.pids).sort()).toEqual([
       'agent',
+      'alerting',
+      'automation',
       'influxdb',
       'ingestion',
       'mosquitto-0',
@@ -68,7 +70,7 @@ describe('npm start', () => {
       'presence',
       'registry',
     ]);
-    expect(running(address.pids)).toHaveLength(7);
+    expect(running(address.pids)).toHaveLength(9);
     await vi.waitFor(
       async () =>
         expect((await curl(address, '/api/v1/presence/summary')).body).toMatchObject({ presence: { online: 2 } }),

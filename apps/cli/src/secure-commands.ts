@@ -25,6 +25,8 @@ const accountVariables = {
   MUSTER_INGESTION_PASSWORD: password,
   MUSTER_PRESENCE_PASSWORD: password,
   MUSTER_REGISTRY_PASSWORD: password,
+  MUSTER_AUTOMATION_PASSWORD: password,
+  MUSTER_ALERTING_PASSWORD: password,
   MUSTER_SHARED_PASSWORD: password.optional().meta({ secret: true }),
   MUSTER_ADMIN_TOKEN: password.optional().meta({ secret: true }),
   MUSTER_GRAFANA_PASSWORD: password.optional().meta({ secret: true }),
@@ -66,6 +68,8 @@ async function provisionAccounts(output: { readonly json: boolean }): Promise<vo
       ingestion: values.MUSTER_INGESTION_PASSWORD,
       presence: values.MUSTER_PRESENCE_PASSWORD,
       registry: values.MUSTER_REGISTRY_PASSWORD,
+      automation: values.MUSTER_AUTOMATION_PASSWORD,
+      alerting: values.MUSTER_ALERTING_PASSWORD,
     };
     const accounts = new AccountStore(database);
     const shared = values.MUSTER_SHARED_PASSWORD;

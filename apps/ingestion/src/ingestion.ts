@@ -9,6 +9,7 @@ import {
 } from '@muster/contract';
 import {
   BrokerConnection,
+  BrokerError,
   whenEachWasTried,
   type BrokerTarget,
   type ReceivedMessage,
@@ -19,6 +20,7 @@ import { logConnectionEvent, type Logger } from '@muster/service';
 import { BatchWriter, telemetryLine, type Influx } from '@muster/telemetry';
 import pRetry from 'p-retry';
 import { admittedReadings, Fleet, type KnownDevice } from './fleet.ts';
+import { LATE_AFTER_MS, type Digest } from './digest.ts';
 import type { FleetStore } from './fleet-store.ts';
 import type { IngestionMetrics } from './metrics.ts';
 import { readingTime } from './reading-time.ts';
@@ -30,6 +32,7 @@ const MAX_BATCH_DELAY_MS = 200;
 const WRITES_UNDER_WAY = 2;
 const STORE_INTERVAL_MS = 200;
 const DRAIN_MS = 8_000;
+const BACKLOG_LIMIT_MS = 30_000;
 
 type LetterSource = Pick<ReceivedMessage, 'broker' | 'topic' | 'payload' | 'receivedAtMs'>;
 type Settle = (settlement: Settlement) => void;
@@ -42,6 +45,8 @@ export class Ingestion {
   #storeTimer: NodeJS.Timeout | undefined;
   #storing: Promise<void> = Promise.resolve();
   readonly #abort = new AbortController();
+  /** Brokers that still deliver what they kept while ingestion was away. */
+  readonly #backlog = new Set<string>();
   #closing = false;
 
   constructor(
@@ -50,6 +55,7 @@ export class Ingestion {
     private readonly tombstones: TombstoneSet,
     private readonly metrics: IngestionMetrics,
     private readonly logger: Logger,
+    private readonly digest: Digest,
     influx: Influx,
   ) {
     this.#writer = new BatchWriter({
@@ -91,22 +97,23 @@ export class Ingestion {
     const filters = this.topicMap.filters('telemetry');
     const log = logConnectionEvent(this.logger);
     for (const { name } of brokers) this.metrics.addBroker(name);
-    this.#connections = brokers.map(
-      (broker) =>
-        new BrokerConnection({
-          broker,
-          clientId: `muster-ingestion-${broker.name}`,
-          sessionExpirySeconds: SESSION_EXPIRY_SECONDS,
-          statusTopic: 'muster/services/ingestion',
-          // Retained telemetry is old: what was live when it was published has come through the session.
-          subscriptions: filters.map((filter) => ({ filter, qos: 1, retainHandling: 2 })),
-          onMessage: (message, settle) => this.#receive(message, settle),
-          onEvent: (event) => {
-            if (event.kind === 'dropped') this.metrics.dropped.inc({ broker: event.broker });
-            log(event);
-          },
-        }),
-    );
+    this.#connections = brokers.map((broker) => {
+      const connection: BrokerConnection = new BrokerConnection({
+        broker,
+        clientId: `muster-ingestion-${broker.name}`,
+        sessionExpirySeconds: SESSION_EXPIRY_SECONDS,
+        statusTopic: 'muster/services/ingestion',
+        // Retained telemetry is old: what was live when it was published has come through the session.
+        subscriptions: filters.map((filter) => ({ filter, qos: 1, retainHandling: 2 })),
+        onMessage: (message, settle) => this.#receive(message, settle),
+        onEvent: (event) => {
+          if (event.kind === 'dropped') this.metrics.dropped.inc({ broker: event.broker });
+          if (event.kind === 'connected' && event.sessionPresent) void this.#passBacklog(connection);
+          log(event);
+        },
+      });
+      return connection;
+    });
     await whenEachWasTried(this.#connections, connectTimeoutMs);
   }
 
@@ -124,6 +131,19 @@ export class Ingestion {
       this.logger.warn({ lines: left }, 'not written before the end; the broker delivers their messages again');
     await this.#storing;
     await this.#flushStore();
+  }
+
+  /** What the broker sends before it answers a ping was waiting there: stored like all else, but news of the past. */
+  async #passBacklog(connection: BrokerConnection): Promise<void> {
+    this.#backlog.add(connection.broker);
+    try {
+      await connection.roundTrip(BACKLOG_LIMIT_MS);
+    } catch (error) {
+      if (!(error instanceof BrokerError)) throw error;
+      this.logger.warn({ broker: connection.broker, reason: error.message }, 'the end of what was waiting is unknown');
+    } finally {
+      this.#backlog.delete(connection.broker);
+    }
   }
 
   #receive(message: ReceivedMessage, settle: Settle): void {
@@ -224,6 +244,13 @@ export class Ingestion {
       device.lastReceiptMs = time.epochMs;
       if (message.duplicate) this.metrics.unstampedDuplicates.inc({ broker: message.broker });
     }
+    // Told before it is stored: whoever acts on a reading need not wait for InfluxDB.
+    this.digest.add(message.broker, device.id, readings, {
+      atMs: time.epochMs,
+      qos: message.qos,
+      late:
+        message.duplicate || this.#backlog.has(message.broker) || message.receivedAtMs - time.epochMs > LATE_AFTER_MS,
+    });
     const line = telemetryLine(device.id, { ...telemetry, readings }, time.epochMs);
     if (line === undefined) {
       settle('acknowledge');

@@ -12,6 +12,7 @@ import {
 } from '@muster/service';
 import { Influx } from '@muster/telemetry';
 import { z } from 'zod';
+import { Digest } from './digest.ts';
 import { FleetStore } from './fleet-store.ts';
 import { Ingestion } from './ingestion.ts';
 import { IngestionMetrics } from './metrics.ts';
@@ -44,17 +45,19 @@ await runService('ingestion', configurationSchema, ({ configuration, logger, met
   );
   const ingestionMetrics = new IngestionMetrics(metrics);
   const statistics = new Statistics(influx, ingestionMetrics, logger);
+  const digest = new Digest(ingestionMetrics, logger);
   const ingestion = new Ingestion(
     loadTopicMap(configuration.MUSTER_TOPIC_MAP),
     new FleetStore(database, (row, error) => logger.error({ err: error, row }, 'PostgreSQL will never take this row')),
     tombstones,
     ingestionMetrics,
     logger,
+    digest,
     influx,
   );
   return {
     readiness: [
-      { name: 'brokers', check: () => (ingestion.ready ? undefined : 'not every broker is connected') },
+      { name: 'brokers', check: () => (ingestion.ready && digest.ready ? undefined : 'not every broker is connected') },
       {
         name: 'postgres',
         check: async () => ((await schemaIsCurrent(database)) ? undefined : 'the schema is not the one of this build'),
@@ -70,9 +73,16 @@ await runService('ingestion', configurationSchema, ({ configuration, logger, met
     start: async () => {
       await waitForSchema(database, (reason) => logger.warn({ reason }, 'waiting for the database'));
       await tombstones.start();
+      await digest.start(own, CONNECT_TIMEOUT_MS);
       await ingestion.start(own, CONNECT_TIMEOUT_MS);
       statistics.start(own);
     },
-    stop: [() => statistics.close(), () => ingestion.close(), () => tombstones.close(), () => database.$disconnect()],
+    stop: [
+      () => statistics.close(),
+      () => ingestion.close(),
+      () => digest.close(),
+      () => tombstones.close(),
+      () => database.$disconnect(),
+    ],
   };
 });

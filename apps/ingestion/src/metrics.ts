@@ -27,6 +27,7 @@ export class IngestionMetrics {
   readonly tombstoned: Counter<'broker'>;
   readonly unstampedDuplicates: Counter<'broker'>;
   readonly dropped: Counter<'broker'>;
+  readonly digestReadings: Counter<'broker'>;
   readonly deadLetters: Counter<'broker' | 'reason'>;
   readonly linesWritten: Counter;
   readonly writeSeconds: Histogram;
@@ -50,6 +51,7 @@ export class IngestionMetrics {
       'Redelivered messages without a time of their own: possible duplicates',
     );
     this.dropped = brokerCounter('dropped_total', 'QoS 0 messages dropped because too many were in hand');
+    this.digestReadings = brokerCounter('digest_readings_total', 'Readings told to other services');
     this.linesWritten = counter('lines_written_total', 'Lines in writes that InfluxDB has answered');
     this.influxFailures = counter('influxdb_failures_total', 'Writes that InfluxDB did not take');
     this.postgresFailures = counter('postgres_failures_total', 'Writes that PostgreSQL did not take');

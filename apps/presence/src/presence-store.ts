@@ -1,5 +1,5 @@
 import type { DeviceId, Evidence, PresenceReason, PresenceState } from '@muster/contract';
-import { discover, isDataError, type PrismaClient } from '@muster/database';
+import { discover, isDataError, PRESENCE_CHANNEL, type PrismaClient } from '@muster/database';
 import pRetry from 'p-retry';
 import type { PresenceRecord } from './presence-machine.ts';
 
@@ -132,6 +132,7 @@ export class PresenceStore {
         SET state = excluded.state, reason = excluded.reason, since = excluded.since, session = excluded.session,
             superseded = excluded.superseded, wake_expected_at = excluded.wake_expected_at, evidence = excluded.evidence`,
       this.database.presenceTransition.createMany({ data: history }),
+      this.database.$executeRaw`SELECT pg_notify(${PRESENCE_CHANNEL}, '')`,
     ]);
   }
 }

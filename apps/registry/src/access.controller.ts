@@ -15,9 +15,9 @@ import {
   type SignIn,
 } from '@muster/contract';
 import { ProblemError } from '@muster/service';
+import { ApiProblem, NeedsNoToken, RequireScope } from '@muster/service/rest';
 import type { CookieOptions, Request, Response } from 'express';
-import { NeedsNoToken, RequireScope, SESSION_COOKIE } from './access.guard.ts';
-import { ApiProblem } from './api-documentation.ts';
+import { SESSION_COOKIE } from './access.guard.ts';
 import { Tokens } from './tokens.ts';
 
 const SESSION_MS = 30 * 86_400_000;

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { includesScope, tokenOf } from './access.guard.ts';
+import { includesScope } from '@muster/service/rest';
+import { tokenOf } from './access.guard.ts';
 
 describe('the token of a request', () => {
   it.each([

@@ -22,9 +22,8 @@ import {
   type FleetSummary,
   type Revocation,
 } from '@muster/contract';
+import { ApiProblem, RequireScope } from '@muster/service/rest';
 import type { Response } from 'express';
-import { RequireScope } from './access.guard.ts';
-import { ApiProblem } from './api-documentation.ts';
 import { Credentials } from './credentials.ts';
 import { Decommissioning } from './decommissioning.ts';
 import { Devices } from './devices.ts';

@@ -7,9 +7,6 @@ import { AccountStore } from '@muster/security';
 import {
   brokerTargets,
   brokerVariables,
-  createApplication,
-  createLogger,
-  createMetrics,
   loadTopicMap,
   logConnectionEvent,
   postgresVariables,
@@ -17,27 +14,33 @@ import {
   serviceVariables,
   type ServiceParts,
 } from '@muster/service';
+import { describeApi, internalVariables } from '@muster/service/rest';
 import { z } from 'zod';
 import { AccessController } from './access.controller.ts';
 import { AccessGuard } from './access.guard.ts';
-import { openApiDocument, serveDocumentation } from './api-documentation.ts';
+import { serveDocumentation } from './api-documentation.ts';
 import { Credentials } from './credentials.ts';
 import { Decommissioning } from './decommissioning.ts';
 import { DevicesController } from './devices.controller.ts';
 import { Devices } from './devices.ts';
+import { backendVariables, ForwardController, ForwardTargets } from './forward.controller.ts';
 import { InfoController } from './info.controller.ts';
+import { LiveController } from './live.controller.ts';
+import { LiveReadingFeed } from './live-readings.ts';
 import { refuseCrossSite } from './same-site.ts';
 import { Tokens } from './tokens.ts';
 
 /** A broker keeps what the registry has not heard for a week. */
 const SESSION_EXPIRY_SECONDS = 7 * 24 * 3_600;
 const CONNECT_TIMEOUT_MS = 10_000;
-const API_CONTROLLERS = [DevicesController, AccessController];
+const API_CONTROLLERS = [DevicesController, LiveController, AccessController];
 
 const configurationSchema = z.object({
   ...serviceVariables,
   ...brokerVariables,
   ...postgresVariables,
+  ...internalVariables,
+  ...backendVariables,
   MUSTER_BROKER_ACCOUNTS: z.enum(['agent', 'external']).default('agent').describe("who manages the brokers' accounts"),
   MUSTER_DEVICE_BROKERS: brokerVariables.MUSTER_BROKERS.optional().describe(
     'where devices connect, for their credentials; the same as MUSTER_BROKERS where it is left out',
@@ -45,7 +48,9 @@ const configurationSchema = z.object({
 });
 
 if (process.argv.includes('--print-openapi')) {
-  process.stdout.write(await describeApi());
+  process.stdout.write(
+    await describeApi('registry', API_CONTROLLERS, [Tokens, Credentials, Devices, Decommissioning, LiveReadingFeed]),
+  );
 } else {
   await runService('registry', configurationSchema, ({ configuration, logger }): ServiceParts => {
     const database = openDatabase(configuration.MUSTER_POSTGRES_URL, 'registry', 10);
@@ -66,12 +71,21 @@ if (process.argv.includes('--print-openapi')) {
     const managed = configuration.MUSTER_BROKER_ACCOUNTS === 'agent';
     const deviceBrokers = configuration.MUSTER_DEVICE_BROKERS ?? configuration.MUSTER_BROKERS;
     const credentials = new Credentials(database, accounts, deviceBrokers, managed, logger);
+    const live = new LiveReadingFeed(brokers, logger);
     return {
-      controllers: [...API_CONTROLLERS, InfoController],
+      controllers: [...API_CONTROLLERS, ForwardController, InfoController],
       providers: [
         { provide: APP_GUARD, useClass: AccessGuard },
         { provide: Tokens, useValue: new Tokens(database) },
         { provide: Credentials, useValue: credentials },
+        { provide: LiveReadingFeed, useValue: live },
+        {
+          provide: ForwardTargets,
+          useValue: new ForwardTargets(
+            { automation: configuration.MUSTER_AUTOMATION_URL, alerting: configuration.MUSTER_ALERTING_URL },
+            configuration.MUSTER_INTERNAL_TOKEN,
+          ),
+        },
         { provide: Devices, useValue: new Devices(database, accounts) },
         {
           provide: Decommissioning,
@@ -97,21 +111,9 @@ if (process.argv.includes('--print-openapi')) {
         await waitForSchema(database, (reason) => logger.warn({ reason }, 'waiting for the database'));
         application.connectMicroservice({ strategy: transport }, { inheritAppConfig: true });
         await application.startAllMicroservices();
+        await live.start(CONNECT_TIMEOUT_MS);
       },
-      stop: [() => database.$disconnect()],
+      stop: [() => live.close(), () => database.$disconnect()],
     };
   });
-}
-
-/** The OpenAPI document as text, without a database or a broker. */
-async function describeApi(): Promise<string> {
-  const context = { configuration: {}, logger: createLogger('registry', 'error'), metrics: createMetrics('registry') };
-  const application = await createApplication(context, {
-    controllers: API_CONTROLLERS,
-    providers: [Tokens, Credentials, Devices, Decommissioning].map((part) => ({ provide: part, useValue: undefined })),
-    readiness: [],
-  });
-  const document = openApiDocument(application);
-  await application.close();
-  return `${JSON.stringify(document, undefined, 2)}\n`;
 }

@@ -140,6 +140,26 @@ affinity:
 {{- end }}
 {{- end }}
 
+{{- /* With it the registry hands requests on to the services behind it. */}}
+{{- define "muster.internalToken" -}}
+- name: MUSTER_INTERNAL_TOKEN
+  valueFrom: { secretKeyRef: { name: {{ include "muster.secretName" . }}, key: internal-token } }
+{{- end }}
+
+{{- /* Where rules are at home. */}}
+{{- define "muster.automationEnvironment" -}}
+- { name: MUSTER_TIME_ZONE, value: {{ .Values.automation.timeZone | quote }} }
+{{- with .Values.automation.latitude }}
+- { name: MUSTER_LATITUDE, value: {{ . | quote }} }
+{{- end }}
+{{- with .Values.automation.longitude }}
+- { name: MUSTER_LONGITUDE, value: {{ . | quote }} }
+{{- end }}
+{{- end }}
+
+{{- define "muster.alertingEnvironment" -}}
+{{- end }}
+
 {{- define "muster.commonEnvironment" -}}
 - name: MUSTER_LOG_LEVEL
   value: {{ .Values.logLevel }}

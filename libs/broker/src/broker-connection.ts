@@ -1,7 +1,7 @@
 import { Socket } from 'node:net';
-import { connect, type IPublishPacket, type MqttClient } from 'mqtt';
+import { connect, type IClientSubscribeOptions, type IPublishPacket, type MqttClient } from 'mqtt';
 import { AcknowledgementQueue, type Settlement } from './acknowledgement-queue.ts';
-import type { BrokerConnectionOptions, PublishOptions } from './connection-options.ts';
+import type { BrokerConnectionOptions, PublishOptions, Subscription } from './connection-options.ts';
 import { BrokerError, type ConnectionEvent } from './broker-target.ts';
 import { reconnectDelayMs, SHORT_LIVED_MS } from './reconnect-delay.ts';
 
@@ -33,6 +33,7 @@ export class BrokerConnection {
   readonly broker: string;
   readonly #client: MqttClient;
   readonly #options: BrokerConnectionOptions;
+  readonly #subscriptions: Map<string, Subscription>;
   #acknowledgements: AcknowledgementQueue;
   #network: Network = { isLost: false, inHand: 0 };
   #ready = false;
@@ -47,7 +48,11 @@ export class BrokerConnection {
   constructor(options: BrokerConnectionOptions) {
     this.#options = options;
     this.broker = options.broker.name;
-    const { statusTopic } = options;
+    this.#subscriptions = new Map(options.subscriptions?.map((subscription) => [subscription.filter, subscription]));
+    const will =
+      options.statusTopic === undefined
+        ? options.will
+        : { topic: options.statusTopic, payload: ownStatus('offline', 'unexpected') };
     this.#client = connect(options.broker.url, {
       protocolVersion: 5,
       clientId: options.clientId,
@@ -62,16 +67,9 @@ export class BrokerConnection {
       resubscribe: false,
       queueQoSZero: false,
       properties: { receiveMaximum: RECEIVE_MAXIMUM, sessionExpiryInterval: options.sessionExpirySeconds },
-      ...(statusTopic === undefined
+      ...(will === undefined
         ? {}
-        : {
-            will: {
-              topic: statusTopic,
-              payload: Buffer.from(ownStatus('offline', 'unexpected')),
-              qos: 1,
-              retain: true,
-            },
-          }),
+        : { will: { topic: will.topic, payload: Buffer.from(will.payload), qos: 1, retain: true } }),
     });
     this.#acknowledgements = this.#newQueue();
     this.#client.handleMessage = (packet, done) => this.#receive(packet, done);
@@ -142,6 +140,33 @@ export class BrokerConnection {
         cause: error,
       });
     }
+  }
+
+  /**
+   * Subscribes to more filters, now if the connection stands and at every later one.
+   * @throws BrokerError `subscription-refused`; then none of them is kept
+   */
+  async subscribe(subscriptions: readonly Subscription[]): Promise<void> {
+    for (const subscription of subscriptions) this.#subscriptions.set(subscription.filter, subscription);
+    if (!this.#client.connected) return;
+    try {
+      await this.#subscribe(subscriptions);
+    } catch (error) {
+      // A connection that was lost meanwhile subscribes when it is back.
+      if (!(error instanceof BrokerError)) return;
+      for (const { filter } of subscriptions) this.#subscriptions.delete(filter);
+      throw error;
+    }
+  }
+
+  /** Gives filters up, now and for every later connection. */
+  async unsubscribe(filters: readonly string[]): Promise<void> {
+    for (const filter of filters) this.#subscriptions.delete(filter);
+    if (filters.length === 0 || !this.#client.connected) return;
+    // What a lost connection could not give up, the next one does not ask for; a message of it is still possible.
+    await this.#client.unsubscribeAsync([...filters]).catch((error: unknown) => {
+      if (this.#client.connected) throw error;
+    });
   }
 
   /**
@@ -263,7 +288,7 @@ export class BrokerConnection {
     this.#connectedAtMs = Date.now();
     this.#failedAttempts = 0;
     try {
-      await this.#subscribe();
+      await this.#subscribe([...this.#subscriptions.values()]);
       const { statusTopic } = this.#options;
       if (statusTopic !== undefined) await this.publish(statusTopic, ownStatus('online'), { qos: 1, retain: true });
     } catch (error) {
@@ -281,13 +306,19 @@ export class BrokerConnection {
     for (const waiter of this.#waiting.splice(0)) waiter.resolve();
   }
 
-  async #subscribe(): Promise<void> {
-    const { subscriptions = [] } = this.#options;
-    if (subscriptions.length === 0) return;
-    try {
-      await this.#client.subscribeAsync(
-        Object.fromEntries(
-          subscriptions.map((subscription) => [
+  /** One SUBSCRIBE for all filters without an identifier, and one for each with: it belongs to the packet. */
+  async #subscribe(subscriptions: readonly Subscription[]): Promise<void> {
+    const together = subscriptions.filter(({ identifier }) => identifier === undefined);
+    const packets = [
+      ...(together.length === 0 ? [] : [{ filters: together, identifier: undefined }]),
+      ...subscriptions.flatMap((subscription) =>
+        subscription.identifier === undefined ? [] : [{ filters: [subscription], identifier: subscription.identifier }],
+      ),
+    ];
+    await Promise.all(
+      packets.map(async ({ filters, identifier }) => {
+        const options = Object.fromEntries(
+          filters.map((subscription) => [
             subscription.filter,
             {
               qos: subscription.qos,
@@ -296,16 +327,24 @@ export class BrokerConnection {
               rh: subscription.retainHandling ?? 0,
             },
           ]),
-        ),
-      );
-    } catch (error) {
-      if (!this.#client.connected) throw error;
-      throw new BrokerError(
-        'subscription-refused',
-        `${this.broker} refused ${subscriptions.map(({ filter }) => filter).join(', ')} to ${this.#options.clientId}: ${messageOf(error)}`,
-        { cause: error },
-      );
-    }
+        );
+        try {
+          await (identifier === undefined
+            ? this.#client.subscribeAsync(options)
+            : this.#client.subscribeAsync(options, {
+                qos: 0,
+                properties: { subscriptionIdentifier: identifier },
+              } as IClientSubscribeOptions));
+        } catch (error) {
+          if (!this.#client.connected) throw error;
+          throw new BrokerError(
+            'subscription-refused',
+            `${this.broker} refused ${Object.keys(options).join(', ')} to ${this.#options.clientId}: ${messageOf(error)}`,
+            { cause: error },
+          );
+        }
+      }),
+    );
   }
 
   #lost(): void {

@@ -30,6 +30,11 @@ export interface Subscription {
   readonly retainAsPublished?: boolean;
   /** 0: send retained messages at every subscribe; 1: only if the subscription is new; 2: never. */
   readonly retainHandling?: 0 | 1 | 2;
+  /**
+   * Comes back with each message that the subscription causes (section 3.8.2.1.2): with overlapping filters a message
+   * comes once for each of them, and this tells which.
+   */
+  readonly identifier?: number;
 }
 
 /** How one connection is made; a connection serves one purpose. */
@@ -41,6 +46,8 @@ export interface BrokerConnectionOptions {
   readonly keepAliveSeconds?: number;
   /** Where the client keeps its own retained status: birth, will, and `shutdown` when it is closed in order. */
   readonly statusTopic?: string;
+  /** A retained message that the broker publishes when the connection is lost; instead of a status topic. */
+  readonly will?: { readonly topic: string; readonly payload: string };
   readonly subscriptions?: readonly Subscription[];
   readonly onMessage?: MessageHandler;
   readonly onEvent?: (event: ConnectionEvent) => void;

@@ -3,5 +3,6 @@ export * from './broker-connection.ts';
 export * from './broker-target.ts';
 export * from './connection-options.ts';
 export * from './device-transport.ts';
+export * from './digest-follower.ts';
 export * from './reconnect-delay.ts';
 export * from './retained-sweep.ts';

@@ -13,7 +13,8 @@ export type ContractErrorCode =
   | 'not-a-boolean'
   | 'not-a-text'
   | 'invalid-status'
-  | 'invalid-info';
+  | 'invalid-info'
+  | 'invalid-digest';
 
 /** The only error that this library throws; `code` is stable and may be used as a metric label. */
 export class ContractError extends Error {

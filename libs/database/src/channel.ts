@@ -1,5 +1,7 @@
 import { Client } from 'pg';
 
+/** The channel on which automation tells of new rows in notice. */
+export const NOTICE_CHANNEL = 'muster_notice';
 const POLL_MS = 5_000;
 
 /** What is followed, and what is done at each change. */

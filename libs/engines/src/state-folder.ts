@@ -11,13 +11,16 @@ const SECRET_NAMES = [
   'ingestion',
   'presence',
   'registry',
+  'automation',
+  'alerting',
+  'internal',
   'shared',
   'devices',
 ] as const;
 
 /**
  * The passwords of a state folder, made when they are first needed: of the engines, of each service at the brokers, of
- * the account that devices may share, the API's token, and what the passwords of virtual devices are derived from.
+ * the account that devices may share, the API's token, the one between services, and what the passwords of virtual devices are derived from.
  */
 export type Secrets = Readonly<Record<(typeof SECRET_NAMES)[number], string>>;
 

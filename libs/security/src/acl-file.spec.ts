@@ -22,10 +22,11 @@ describe('an ACL file', () => {
     expect(text).toContain('\npattern readwrite devices/%u/#\npattern readwrite iotclass/%u/#\nuser ');
   });
 
-  it('gives a service what it reads, and $SYS to ingestion alone', () => {
+  it('gives a service what it reads, and $SYS to those two that watch brokers', () => {
     expect(text).toMatch(/user muster\.presence\ntopic read devices\/\+\/status\n/);
-    expect(text.match(/\$SYS/g)).toHaveLength(1);
-    expect(text).toMatch(/user muster\.ingestion\n(topic .*\n)*topic read \$SYS\/#\nuser muster\.presence/);
+    expect(text.match(/\$SYS/g)).toHaveLength(2);
+    expect(text).toMatch(/user muster\.alerting\n(topic .*\n)*topic read \$SYS\/#/);
+    expect(text).toMatch(/user muster\.ingestion\n(topic .*\n)*topic read \$SYS\/#\n(topic .*\n)*user muster\.presence/);
   });
 
   it('names a device only where it owns topics elsewhere', () => {

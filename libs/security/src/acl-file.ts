@@ -1,7 +1,7 @@
 import { ownableTopics, type DeviceId, type TopicMap, type TopicRole } from '@muster/contract';
 
 /** The services that have a broker account of their own. */
-export const SERVICE_NAMES = ['ingestion', 'presence', 'registry'] as const;
+export const SERVICE_NAMES = ['ingestion', 'presence', 'registry', 'automation', 'alerting'] as const;
 /** See {@link SERVICE_NAMES}. */
 export type ServiceName = (typeof SERVICE_NAMES)[number];
 
@@ -82,17 +82,28 @@ export function renderAclFile({ topicMap, devices, shared }: AccessControl): str
       `user ${serviceUsername(service)}`,
       ...topicMap.filters(...READS[service]).map((filter) => `topic read ${filter}`),
       `topic readwrite muster/services/${service}`,
-      ...(service === 'ingestion' ? ['topic read $SYS/#'] : []),
+      ...(service === 'ingestion'
+        ? ['topic read $SYS/#', 'topic readwrite muster/digest/#', 'topic read muster/interest/+']
+        : []),
     ]),
     // It has to see which services are back after a restart of the broker.
     `user ${PROBE_USERNAME}`,
     'topic read muster/services/+',
-    // It clears what any device has left anywhere, so it may write everywhere but in the name of another service.
-    `user ${serviceUsername('registry')}`,
-    'topic readwrite #',
-    ...SERVICE_NAMES.filter((service) => service !== 'registry').map(
-      (service) => `topic deny muster/services/${service}`,
-    ),
+    `user ${serviceUsername('alerting')}`,
+    'topic readwrite muster/services/alerting',
+    'topic readwrite muster/interest/alerting',
+    'topic read muster/digest/#',
+    'topic read $SYS/#',
+    // It clears what any device has left anywhere, and rules name any topic: both may write everywhere but in the name
+    // of another service.
+    ...(['registry', 'automation'] as const).flatMap((service) => [
+      `user ${serviceUsername(service)}`,
+      'topic readwrite #',
+      ...SERVICE_NAMES.filter((other) => other !== service).flatMap((other) => [
+        `topic deny muster/services/${other}`,
+        `topic deny muster/interest/${other}`,
+      ]),
+    ]),
     ...(shared ? [`user ${SHARED_USERNAME}`, 'topic readwrite #', 'topic deny muster/#'] : []),
     ...devices.flatMap((grant) => {
       const topics = grantedTopics(grant, topicMap, withAccount);

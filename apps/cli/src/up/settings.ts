@@ -1,7 +1,17 @@
 import { claimPort, freePort, type EngineWay } from '@muster/engines';
 
 /** The ports that can be chosen by name. */
-export const PORT_NAMES = ['broker', 'api', 'postgres', 'influxdb', 'agent', 'ingestion', 'presence'] as const;
+export const PORT_NAMES = [
+  'broker',
+  'api',
+  'postgres',
+  'influxdb',
+  'agent',
+  'ingestion',
+  'presence',
+  'automation',
+  'alerting',
+] as const;
 /** See {@link PORT_NAMES}. */
 export type PortName = (typeof PORT_NAMES)[number];
 

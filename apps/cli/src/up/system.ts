@@ -56,7 +56,7 @@ const LEFTOVER_LIMIT_MS = 10_000;
 const DEVICE_INTERVAL_MS = 5_000;
 
 /** The services; they start and stop together. */
-const SERVICES = ['ingestion', 'presence', 'registry'] as const;
+const SERVICES = ['ingestion', 'presence', 'automation', 'alerting', 'registry'] as const;
 type AppName = (typeof SERVICES)[number] | 'agent';
 
 /** The engines, services and virtual devices of a system on this machine. */
@@ -125,7 +125,11 @@ export class LocalSystem {
           ]
         : []),
       ...SERVICES.map((name) =>
-        this.#service(name, name === 'registry' ? ports.api : ports[name], serviceEnvironment(name, engines, secrets)),
+        this.#service(
+          name,
+          name === 'registry' ? ports.api : ports[name],
+          serviceEnvironment(name, engines, secrets, ports),
+        ),
       ),
     ]);
 
@@ -276,6 +280,7 @@ function serviceEnvironment(
   service: ServiceName,
   engines: EnginePlan,
   secrets: Secrets,
+  ports: Readonly<Record<PortName, number>>,
 ): Readonly<Record<string, string>> {
   const { brokers, influxdb } = engines;
   const [{ username, password } = { username: undefined, password: undefined }] = brokers.services;
@@ -288,7 +293,15 @@ function serviceEnvironment(
           ...(password === undefined ? {} : { MUSTER_BROKER_PASSWORD: password }),
         }),
     ...(service === 'registry'
-      ? { MUSTER_BROKER_ACCOUNTS: brokers.accounts, MUSTER_DEVICE_BROKERS: brokerList(brokers.devices) }
+      ? {
+          MUSTER_BROKER_ACCOUNTS: brokers.accounts,
+          MUSTER_DEVICE_BROKERS: brokerList(brokers.devices),
+          MUSTER_AUTOMATION_URL: `http://127.0.0.1:${ports.automation}`,
+          MUSTER_ALERTING_URL: `http://127.0.0.1:${ports.alerting}`,
+        }
+      : {}),
+    ...(service === 'registry' || service === 'automation' || service === 'alerting'
+      ? { MUSTER_INTERNAL_TOKEN: secrets.internal }
       : {}),
     ...(service === 'ingestion'
       ? {

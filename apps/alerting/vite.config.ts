@@ -1,0 +1,3 @@
+import { nodeApplication } from '../../vite.node.ts';
+
+export default nodeApplication(import.meta.dirname);
