@@ -1,8 +1,9 @@
 import { DigestFollower } from '@muster/broker';
-import { openDatabase, schemaIsCurrent, waitForSchema } from '@muster/database';
+import { openDatabase, PresenceFeed, PrismaClient, schemaIsCurrent, waitForSchema } from '@muster/database';
 import {
   brokerTargets,
   brokerVariables,
+  loadTopicMap,
   logConnectionEvent,
   postgresVariables,
   runService,
@@ -10,37 +11,99 @@ import {
 } from '@muster/service';
 import { describeApi, ForwardedGuard, internalVariables } from '@muster/service/rest';
 import { APP_GUARD } from '@nestjs/core';
-import type { Type } from '@nestjs/common';
 import { z } from 'zod';
+import { Automation } from './automation.ts';
+import { ControlTopics } from './control-topics.ts';
+import { DeviceBrokers } from './device-brokers.ts';
+import { Journal } from './journal.ts';
+import { AutomationMetrics } from './metrics.ts';
+import { RuleEngine } from './rule-engine.ts';
+import { RuleStore } from './rule-store.ts';
+import { RulesController } from './rules.controller.ts';
+import { Schedules } from './schedules.ts';
 
 const CONNECT_TIMEOUT_MS = 10_000;
-const API_CONTROLLERS: readonly Type[] = [];
+const API_CONTROLLERS = [RulesController];
+const degrees = (limit: number): z.ZodOptional<z.ZodCoercedNumber> =>
+  z.coerce.number().min(-limit).max(limit).optional();
 
 const configurationSchema = z.object({
   ...serviceVariables,
   ...brokerVariables,
   ...postgresVariables,
   ...internalVariables,
+  MUSTER_TIME_ZONE: z
+    .string()
+    .refine(
+      (zone) => Intl.supportedValuesOf('timeZone').includes(zone) || zone === 'UTC',
+      'expected an IANA time zone such as Europe/Berlin',
+    )
+    .default('UTC')
+    .describe('of rules that name none'),
+  MUSTER_LATITUDE: degrees(90).describe('where sunrise and sunset are, in degrees'),
+  MUSTER_LONGITUDE: degrees(180).describe('the same'),
 });
 
 if (process.argv.includes('--print-openapi')) {
-  process.stdout.write(await describeApi('automation', API_CONTROLLERS, []));
+  process.stdout.write(await describeApi('automation', API_CONTROLLERS, [RuleStore, Automation, PrismaClient]));
 } else {
-  await runService('automation', configurationSchema, ({ configuration, logger }) => {
+  await runService('automation', configurationSchema, ({ configuration, logger, metrics }) => {
     const database = openDatabase(configuration.MUSTER_POSTGRES_URL, 'automation', 5);
-    const digest = new DigestFollower({
-      consumer: 'automation',
-      brokers: brokerTargets(configuration),
-      onReadings: () => undefined,
-      onGap: () => undefined,
-      onEvent: logConnectionEvent(logger),
-      onRefused: ({ broker }, error) => logger.warn({ broker, reason: error.message }, 'not a digest'),
+    const targets = brokerTargets(configuration);
+    const { MUSTER_TIME_ZONE: timeZone, MUSTER_LATITUDE: latitude, MUSTER_LONGITUDE: longitude } = configuration;
+    const position = latitude === undefined || longitude === undefined ? undefined : { latitude, longitude };
+    const engine = new RuleEngine(timeZone);
+    const rules = new RuleStore(database);
+    const onEvent = logConnectionEvent(logger);
+    const armed = (): number => [...engine.timers.values()].filter(({ state }) => state === 'armed').length;
+    const automation = new Automation({
+      database,
+      engine,
+      rules,
+      journal: new Journal(database, logger),
+      brokers: new DeviceBrokers(database),
+      metrics: new AutomationMetrics(metrics, armed, () => engine.rules.length),
+      logger,
+      connect: (self) => ({
+        topics: new ControlTopics({
+          brokers: targets,
+          topicMap: loadTopicMap(configuration.MUSTER_TOPIC_MAP),
+          onMessage: (message) => self.message(message),
+          onEvent,
+          onFailure: (error, what) => logger.warn({ err: error, what }, 'control topics'),
+        }),
+        digest: new DigestFollower({
+          consumer: 'automation',
+          brokers: targets,
+          onReadings: (readings, broker) => self.readings(readings, broker),
+          onGap: () => void self.readingsMissed(),
+          onEvent,
+          onRefused: ({ broker }, error) => logger.warn({ broker, reason: error.message }, 'not a digest'),
+        }),
+        schedules: new Schedules(
+          timeZone,
+          position,
+          (rule, trigger) => self.scheduled(rule, trigger),
+          (rule, reason) => logger.error({ rule, reason }, 'a trigger that cannot be waited for'),
+        ),
+      }),
     });
+    const presence = new PresenceFeed(
+      database,
+      configuration.MUSTER_POSTGRES_URL,
+      (changes) => automation.presence(changes),
+      (error) => logger.warn({ err: error }, 'changes of presence were not read'),
+    );
     return {
       controllers: API_CONTROLLERS,
-      providers: [{ provide: APP_GUARD, useValue: new ForwardedGuard(configuration.MUSTER_INTERNAL_TOKEN) }],
+      providers: [
+        { provide: APP_GUARD, useValue: new ForwardedGuard(configuration.MUSTER_INTERNAL_TOKEN) },
+        { provide: Automation, useValue: automation },
+        { provide: RuleStore, useValue: rules },
+        { provide: PrismaClient, useValue: database },
+      ],
       readiness: [
-        { name: 'brokers', check: () => (digest.ready ? undefined : 'not every broker is connected') },
+        { name: 'brokers', check: () => (automation.ready ? undefined : 'not every broker is connected') },
         {
           name: 'postgres',
           check: async () =>
@@ -49,9 +112,11 @@ if (process.argv.includes('--print-openapi')) {
       ],
       start: async () => {
         await waitForSchema(database, (reason) => logger.warn({ reason }, 'waiting for the database'));
-        await digest.start(CONNECT_TIMEOUT_MS);
+        const known = await presence.newest();
+        await automation.start(CONNECT_TIMEOUT_MS);
+        await presence.start(known);
       },
-      stop: [() => digest.close(), () => database.$disconnect()],
+      stop: [() => presence.close(), () => automation.close(), () => database.$disconnect()],
     };
   });
 }

@@ -19,10 +19,12 @@ export class ApiError extends Error {
  */
 export async function callApi<Schema extends z.ZodType>(
   target: ApiTarget,
-  method: 'GET' | 'POST' | 'PATCH' | 'DELETE',
+  method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE',
   path: string,
   schema: Schema,
   body?: unknown,
+  /** What the body was read from, for errors that name a place in it. */
+  source?: string,
 ): Promise<z.infer<Schema>> {
   let answer: Response;
   try {
@@ -46,9 +48,12 @@ export async function callApi<Schema extends z.ZodType>(
   const answered: unknown = await answer.json().catch(() => undefined);
   if (!answer.ok) {
     const problem = problemSchema.safeParse(answered);
+    const places = (problem.data?.errors ?? []).map(
+      ({ path: place, message }) => `\n  ${source === undefined ? '' : `${source}:`}${place}: ${message}`,
+    );
     throw new ApiError(
       problem.success
-        ? `${problem.data.status}: ${problem.data.detail ?? problem.data.title}${answer.status === 401 ? ' (MUSTER_TOKEN, or run it where the state folder of npm start is)' : ''}`
+        ? `${problem.data.status}: ${problem.data.detail ?? problem.data.title}${answer.status === 401 ? ' (MUSTER_TOKEN, or run it where the state folder of npm start is)' : ''}${places.join('')}`
         : `${answer.status} ${answer.statusText}`,
     );
   }

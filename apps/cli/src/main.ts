@@ -11,6 +11,7 @@ import { createToken, issueCredentials, listTokens, revokeCredentials, revokeTok
 import type { ApiTarget } from './api-client.ts';
 import { addSecureCommands } from './secure-commands.ts';
 import { decommissionDevice, listDevices, showDevice } from './device-commands.ts';
+import { addRuleCommands } from './rule-commands.ts';
 import { addPort, durationMs, PORT_NAMES, UsageError, type PortName } from './up/settings.ts';
 import { up } from './up/up.ts';
 import { verify } from './verify.ts';
@@ -213,6 +214,7 @@ function program(): Command {
       if (!(await verify(apiTarget(command), options))) process.exitCode = EXIT_FAILURE;
     });
   addTokenCommands(muster);
+  addRuleCommands(muster, api, apiTarget);
   addSecureCommands(muster);
 
   api(

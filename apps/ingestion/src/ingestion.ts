@@ -9,7 +9,6 @@ import {
 } from '@muster/contract';
 import {
   BrokerConnection,
-  BrokerError,
   whenEachWasTried,
   type BrokerTarget,
   type ReceivedMessage,
@@ -32,7 +31,6 @@ const MAX_BATCH_DELAY_MS = 200;
 const WRITES_UNDER_WAY = 2;
 const STORE_INTERVAL_MS = 200;
 const DRAIN_MS = 8_000;
-const BACKLOG_LIMIT_MS = 30_000;
 
 type LetterSource = Pick<ReceivedMessage, 'broker' | 'topic' | 'payload' | 'receivedAtMs'>;
 type Settle = (settlement: Settlement) => void;
@@ -45,8 +43,6 @@ export class Ingestion {
   #storeTimer: NodeJS.Timeout | undefined;
   #storing: Promise<void> = Promise.resolve();
   readonly #abort = new AbortController();
-  /** Brokers that still deliver what they kept while ingestion was away. */
-  readonly #backlog = new Set<string>();
   #closing = false;
 
   constructor(
@@ -97,23 +93,22 @@ export class Ingestion {
     const filters = this.topicMap.filters('telemetry');
     const log = logConnectionEvent(this.logger);
     for (const { name } of brokers) this.metrics.addBroker(name);
-    this.#connections = brokers.map((broker) => {
-      const connection: BrokerConnection = new BrokerConnection({
-        broker,
-        clientId: `muster-ingestion-${broker.name}`,
-        sessionExpirySeconds: SESSION_EXPIRY_SECONDS,
-        statusTopic: 'muster/services/ingestion',
-        // Retained telemetry is old: what was live when it was published has come through the session.
-        subscriptions: filters.map((filter) => ({ filter, qos: 1, retainHandling: 2 })),
-        onMessage: (message, settle) => this.#receive(message, settle),
-        onEvent: (event) => {
-          if (event.kind === 'dropped') this.metrics.dropped.inc({ broker: event.broker });
-          if (event.kind === 'connected' && event.sessionPresent) void this.#passBacklog(connection);
-          log(event);
-        },
-      });
-      return connection;
-    });
+    this.#connections = brokers.map(
+      (broker) =>
+        new BrokerConnection({
+          broker,
+          clientId: `muster-ingestion-${broker.name}`,
+          sessionExpirySeconds: SESSION_EXPIRY_SECONDS,
+          statusTopic: 'muster/services/ingestion',
+          // Retained telemetry is old: what was live when it was published has come through the session.
+          subscriptions: filters.map((filter) => ({ filter, qos: 1, retainHandling: 2 })),
+          onMessage: (message, settle) => this.#receive(message, settle),
+          onEvent: (event) => {
+            if (event.kind === 'dropped') this.metrics.dropped.inc({ broker: event.broker });
+            log(event);
+          },
+        }),
+    );
     await whenEachWasTried(this.#connections, connectTimeoutMs);
   }
 
@@ -131,19 +126,6 @@ export class Ingestion {
       this.logger.warn({ lines: left }, 'not written before the end; the broker delivers their messages again');
     await this.#storing;
     await this.#flushStore();
-  }
-
-  /** What the broker sends before it answers a ping was waiting there: stored like all else, but news of the past. */
-  async #passBacklog(connection: BrokerConnection): Promise<void> {
-    this.#backlog.add(connection.broker);
-    try {
-      await connection.roundTrip(BACKLOG_LIMIT_MS);
-    } catch (error) {
-      if (!(error instanceof BrokerError)) throw error;
-      this.logger.warn({ broker: connection.broker, reason: error.message }, 'the end of what was waiting is unknown');
-    } finally {
-      this.#backlog.delete(connection.broker);
-    }
   }
 
   #receive(message: ReceivedMessage, settle: Settle): void {
@@ -248,8 +230,7 @@ export class Ingestion {
     this.digest.add(message.broker, device.id, readings, {
       atMs: time.epochMs,
       qos: message.qos,
-      late:
-        message.duplicate || this.#backlog.has(message.broker) || message.receivedAtMs - time.epochMs > LATE_AFTER_MS,
+      late: message.duplicate || message.isBacklog || message.receivedAtMs - time.epochMs > LATE_AFTER_MS,
     });
     const line = telemetryLine(device.id, { ...telemetry, readings }, time.epochMs);
     if (line === undefined) {

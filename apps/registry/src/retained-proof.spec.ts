@@ -9,6 +9,7 @@ const found = retainedMessage({
   qos: 0,
   retain: true,
   duplicate: false,
+  isBacklog: false,
   receivedAtMs: 0,
   connection: { isLost: false },
   properties: {},

@@ -22,6 +22,7 @@ const RECEIVE_MAXIMUM = 65_535;
 /** QoS 0 messages in hand beyond this many are dropped and reported: nothing else bounds them. */
 const MAX_IN_HAND = 65_535;
 const CONNECT_TIMEOUT_MS = 10_000;
+const BACKLOG_LIMIT_MS = 30_000;
 /** mqtt.js skips its own PUBACK when the callback gets an error; one object, because a stack trace a message is dear (B6). */
 const ACKNOWLEDGE_LATER = new Error('acknowledged after the handler');
 
@@ -37,6 +38,7 @@ export class BrokerConnection {
   #acknowledgements: AcknowledgementQueue;
   #network: Network = { isLost: false, inHand: 0 };
   #ready = false;
+  #hasBacklog = false;
   #closing = false;
   #lastError: Error | undefined;
   #failedAttempts = 0;
@@ -75,7 +77,10 @@ export class BrokerConnection {
     this.#client.handleMessage = (packet, done) => this.#receive(packet, done);
     // Before mqtt.js's own listener, which starts its timer with the period that stands then.
     this.#client.prependListener('close', () => this.#lost());
-    this.#client.on('connect', (packet) => void this.#connected(packet.sessionPresent));
+    this.#client.on('connect', (packet) => {
+      this.#hasBacklog = packet.sessionPresent;
+      void this.#connected(packet.sessionPresent);
+    });
     this.#client.on('error', (error) => {
       this.#lastError = error;
       this.#emit({ kind: 'failed', broker: this.broker, error });
@@ -263,6 +268,7 @@ export class BrokerConnection {
         qos: packet.qos,
         retain: packet.retain,
         duplicate: packet.dup,
+        isBacklog: this.#hasBacklog,
         receivedAtMs: Date.now(),
         connection: network,
         properties: packet.properties ?? {},
@@ -303,7 +309,20 @@ export class BrokerConnection {
     }
     this.#ready = this.#client.connected;
     this.#emit({ kind: 'connected', broker: this.broker, sessionPresent });
+    if (sessionPresent) void this.#passBacklog();
     for (const waiter of this.#waiting.splice(0)) waiter.resolve();
+  }
+
+  /** What the broker sends before it answers a ping was waiting there. */
+  async #passBacklog(): Promise<void> {
+    const network = this.#network;
+    try {
+      await this.roundTrip(BACKLOG_LIMIT_MS);
+    } catch (error) {
+      if (!(error instanceof BrokerError)) throw error;
+      this.#emit({ kind: 'failed', broker: this.broker, error });
+    }
+    if (network === this.#network) this.#hasBacklog = false;
   }
 
   /** One SUBSCRIBE for all filters without an identifier, and one for each with: it belongs to the packet. */

@@ -13,6 +13,8 @@ export interface ReceivedMessage {
   readonly retain: boolean;
   /** The broker has sent it before and got no acknowledgement. */
   readonly duplicate: boolean;
+  /** It had been waiting at the broker when the connection was made: true of some time before. */
+  readonly isBacklog: boolean;
   readonly receivedAtMs: number;
   /** The network connection it came over; once that is lost the broker delivers it again, if it is not QoS 0. */
   readonly connection: { readonly isLost: boolean };

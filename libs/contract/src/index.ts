@@ -4,6 +4,7 @@ export * from './digest.ts';
 export * from './info.ts';
 export * from './payload.ts';
 export * from './rest/access.ts';
+export * from './rest/automation.ts';
 export * from './rest/decommission.ts';
 export * from './rest/device.ts';
 export * from './rest/live.ts';

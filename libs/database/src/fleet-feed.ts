@@ -38,9 +38,14 @@ export class PresenceFeed {
     return this.#last;
   }
 
-  /** Begins behind a change, or where it is left out behind the newest that there is. */
-  async start(after?: bigint): Promise<void> {
-    this.#last = after ?? (await this.database.presenceTransition.aggregate({ _max: { id: true } }))._max.id ?? 0n;
+  /** The newest change on record; to begin behind it later, when everything else is known. */
+  async newest(): Promise<bigint> {
+    return (await this.database.presenceTransition.aggregate({ _max: { id: true } }))._max.id ?? 0n;
+  }
+
+  /** Begins behind a change. */
+  async start(after: bigint): Promise<void> {
+    this.#last = after;
     await this.#follower.start();
     this.#follower.refresh();
   }

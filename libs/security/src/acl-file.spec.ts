@@ -26,7 +26,9 @@ describe('an ACL file', () => {
     expect(text).toMatch(/user muster\.presence\ntopic read devices\/\+\/status\n/);
     expect(text.match(/\$SYS/g)).toHaveLength(2);
     expect(text).toMatch(/user muster\.alerting\n(topic .*\n)*topic read \$SYS\/#/);
-    expect(text).toMatch(/user muster\.ingestion\n(topic .*\n)*topic read \$SYS\/#\n(topic .*\n)*user muster\.presence/);
+    expect(text).toMatch(
+      /user muster\.ingestion\n(topic .*\n)*topic read \$SYS\/#\n(topic .*\n)*user muster\.presence/,
+    );
   });
 
   it('names a device only where it owns topics elsewhere', () => {

@@ -1,0 +1,311 @@
+import type { DigestReading } from '@muster/contract';
+import { lastValues, type PresenceEvent, type PrismaClient } from '@muster/database';
+import type { DigestFollower } from '@muster/broker';
+import type { Logger } from '@muster/service';
+import type { ControlTopics, HeardMessage } from './control-topics.ts';
+import type { DeviceBrokers } from './device-brokers.ts';
+import type { Entry, Journal, Run } from './journal.ts';
+import type { AutomationMetrics } from './metrics.ts';
+import { timerKey, type Effect, type Reaction, type Timer } from './reaction.ts';
+import type { RuleEngine } from './rule-engine.ts';
+import type { RuleStore } from './rule-store.ts';
+import type { Schedules } from './schedules.ts';
+
+/** A change of presence that comes later than this is news of the past. */
+const STALE_AFTER_MS = 10_000;
+/** A timer of Node waits 24 days at most. */
+const LONGEST_WAIT_MS = 20 * 86_400_000;
+const MARKER_LIMIT_MS = 10_000;
+const MARKER_RETRY_MS = 2_000;
+
+/** The parts that automation connects. */
+export interface AutomationParts {
+  readonly database: PrismaClient;
+  readonly engine: RuleEngine;
+  readonly rules: RuleStore;
+  readonly journal: Journal;
+  readonly brokers: DeviceBrokers;
+  readonly metrics: AutomationMetrics;
+  readonly logger: Logger;
+  /** These call back, so they are made for it. */
+  readonly connect: (automation: Automation) => {
+    readonly topics: ControlTopics;
+    readonly digest: DigestFollower;
+    readonly schedules: Schedules;
+  };
+}
+
+/** Connects the rules with the world: carries out what the engine decides, and keeps on record what must not be lost. */
+export class Automation {
+  readonly #parts: AutomationParts;
+  readonly #topics: ControlTopics;
+  readonly #digest: DigestFollower;
+  readonly #schedules: Schedules;
+  readonly #timeouts = new Map<string, NodeJS.Timeout>();
+  #lastRun = 0;
+  #changing: Promise<void> = Promise.resolve();
+  #closing = false;
+
+  constructor(parts: AutomationParts) {
+    this.#parts = parts;
+    const { topics, digest, schedules } = parts.connect(this);
+    this.#topics = topics;
+    this.#digest = digest;
+    this.#schedules = schedules;
+  }
+
+  /** Whether every broker is connected, for control topics and for the digest. */
+  get ready(): boolean {
+    return this.#topics.ready && this.#digest.ready;
+  }
+
+  /**
+   * Takes up what was on record, then listens.
+   * @throws BrokerError `subscription-refused`
+   */
+  async start(connectTimeoutMs: number): Promise<void> {
+    const { engine, journal, rules, brokers } = this.#parts;
+    const remembered = await journal.load();
+    await brokers.load();
+    engine.restore(remembered.timers, remembered.overrides);
+    if (remembered.mode !== undefined) engine.setMode(remembered.mode);
+    this.#drop(engine.use(await rules.inForce()));
+    this.#lastRun = Math.max(0, ...remembered.runs.map(({ number }) => number));
+    await this.#know(false);
+    await this.#topics.start(engine.topicFilters, connectTimeoutMs);
+    this.#digest.want(engine.metrics);
+    await this.#digest.start(connectTimeoutMs);
+    this.#schedules.use(engine.rules);
+    for (const run of remembered.runs) void this.#resume(run);
+    for (const timer of engine.timers.values()) this.#arm(timer);
+  }
+
+  /** Listens no more, finishes what is under way, and leaves. */
+  async close(): Promise<void> {
+    this.#closing = true;
+    this.#schedules.close();
+    for (const timeout of this.#timeouts.values()) clearTimeout(timeout);
+    await this.#digest.close();
+    await this.#parts.journal.close(5_000);
+    await this.#topics.close(5_000);
+  }
+
+  /** Rules have changed: takes those that are in force now. */
+  async rulesChanged(): Promise<void> {
+    this.#changing = this.#changing.then(() => this.#useRules());
+    await this.#changing;
+  }
+
+  /** Sets the mode in somebody's name; resolves when it is on record. */
+  async setMode(mode: string, setBy: string): Promise<void> {
+    await this.#parts.journal.write({ effects: [{ kind: 'mode', mode, setBy }] });
+    this.#parts.engine.setMode(mode);
+  }
+
+  /** Takes a message on a control topic; resolves when what must not be lost of it is on record. */
+  async message(message: HeardMessage): Promise<void> {
+    this.#parts.metrics.messages.inc();
+    await this.#apply(this.#parts.engine.message(message, Date.now()), 'topic');
+  }
+
+  /** Takes readings of the digest. */
+  readings(readings: readonly DigestReading[], broker: string): void {
+    const { engine, brokers } = this.#parts;
+    for (const reading of readings) {
+      brokers.heard(reading.device, broker);
+      this.#applyLogged(engine.reading(reading, Date.now()), 'metric');
+    }
+  }
+
+  /** Readings may have been missed: last values that are fresh count as if they had come. */
+  async readingsMissed(): Promise<void> {
+    await this.#know(true);
+  }
+
+  /** Takes changes of presence. */
+  presence(changes: readonly PresenceEvent[]): void {
+    const { engine, brokers } = this.#parts;
+    brokers.take(changes);
+    for (const { device, to, atMs, evidence } of changes) {
+      const isLive = !evidence.retained && Date.now() - atMs <= STALE_AFTER_MS;
+      this.#applyLogged(engine.presence({ device, to, isLive }, Date.now()), 'presence');
+    }
+  }
+
+  /** A schedule's time has come. */
+  scheduled(rule: string, trigger: number): void {
+    this.#applyLogged(this.#parts.engine.scheduled(rule, trigger, Date.now()), 'schedule');
+  }
+
+  async #useRules(): Promise<void> {
+    const { engine, rules } = this.#parts;
+    this.#drop(engine.use(await rules.inForce()));
+    this.#digest.want(engine.metrics);
+    await this.#know(false);
+    this.#schedules.use(engine.rules);
+    await this.#topics.hear(engine.topicFilters);
+  }
+
+  /** Reads in which state things are; only what is fresh may fire. */
+  async #know(mayFire: boolean): Promise<void> {
+    const { database, engine } = this.#parts;
+    try {
+      const now = Date.now();
+      for (const value of await lastValues(database, [...engine.metrics])) {
+        const late = !mayFire || now - value.atMs > STALE_AFTER_MS;
+        await this.#apply(engine.reading({ ...value, qos: 0, late }, now), 'metric');
+      }
+      if (mayFire) return;
+      for (const { device, state } of await database.presence.findMany({ select: { device: true, state: true } })) {
+        await this.#apply(
+          engine.presence({ device, to: state as PresenceEvent['to'], isLive: false }, now),
+          'presence',
+        );
+      }
+    } catch (error) {
+      this.#parts.logger.warn({ err: error }, 'last values could not be read; rules go on with what they know');
+    }
+  }
+
+  #applyLogged(reaction: Reaction, trigger: string): void {
+    this.#apply(reaction, trigger).catch((error: unknown) =>
+      this.#parts.logger.error({ err: error }, 'what a rule decided could not be recorded'),
+    );
+  }
+
+  /** Carries out what follows from an event at once; resolves when what must not be lost is on record. */
+  async #apply(reaction: Reaction, trigger: string): Promise<void> {
+    const { metrics, journal } = this.#parts;
+    const { effects, timers, overrides, runs } = reaction;
+    for (const { outcome } of runs) metrics.runs.inc({ outcome });
+    const publications = effects.filter((effect) => effect.kind === 'publish');
+    if (publications.length > 0) this.#publish(publications, trigger);
+    for (const timer of timers) this.#arm(timer);
+    this.#stopRules(reaction);
+    const lasting: Entry = { timers, overrides, effects: effects.filter(({ kind }) => kind !== 'publish') };
+    const mustLast = timers.length > 0 || overrides.length > 0 || publications.length < effects.length;
+    if (mustLast) await journal.write({ ...lasting, runs });
+    else if (runs.length > 0) this.#record(runs);
+  }
+
+  #record(runs: Reaction['runs']): void {
+    this.#parts.journal
+      .write({ runs })
+      .catch((error: unknown) => this.#parts.logger.warn({ err: error }, 'what a rule did is not on record'));
+  }
+
+  #publish(effects: readonly Extract<Effect, { kind: 'publish' }>[], trigger: string): void {
+    const { metrics, logger, brokers } = this.#parts;
+    const end = metrics.reactionSeconds.startTimer({ trigger });
+    const addressed = effects.flatMap((effect) => this.#topics.address(effect, (device) => brokers.of(device)));
+    metrics.published.inc(addressed.length);
+    this.#topics.publish(addressed).then(
+      () => end(),
+      (error: unknown) => {
+        metrics.publishFailures.inc();
+        logger.warn({ err: error, topics: effects.map(({ topic }) => topic) }, 'a rule could not publish');
+      },
+    );
+  }
+
+  #stopRules({ stops }: Reaction): void {
+    for (const { rule, reason } of stops) {
+      this.#parts.logger.error({ rule, reason }, 'a rule was stopped; "muster rule enable" lets it run again');
+      const notice: Effect = {
+        ...{ kind: 'notify', rule, subject: '', severity: 'warning' },
+        text: `The rule ${rule} was stopped: ${reason}`,
+      };
+      Promise.all([this.#parts.rules.stop(rule, reason), this.#parts.journal.write({ effects: [notice] })]).catch(
+        (error: unknown) => this.#parts.logger.error({ err: error, rule }, 'that a rule was stopped is not on record'),
+      );
+    }
+  }
+
+  #arm(timer: Timer): void {
+    const key = timerKey(timer);
+    clearTimeout(this.#timeouts.get(key));
+    this.#timeouts.delete(key);
+    if (timer.state !== 'armed' || this.#closing) return;
+    const waitMs = Math.min(Math.max(0, timer.dueMs - Date.now()), LONGEST_WAIT_MS);
+    this.#timeouts.set(
+      key,
+      setTimeout(() => this.#due(key), waitMs),
+    );
+  }
+
+  #due(key: string): void {
+    this.#timeouts.delete(key);
+    const { engine, logger } = this.#parts;
+    const timer = engine.timers.get(key);
+    const reaction = engine.due(key, Date.now());
+    if (timer === undefined) return;
+    // A timer of Node may be early by a millisecond, or have been cut short because it cannot wait so long.
+    if (reaction === undefined) this.#arm(timer);
+    else
+      this.#carryOut(timer, reaction).catch((error: unknown) =>
+        logger.error({ err: error, rule: timer.rule }, 'what was due could not be carried out; the next start does'),
+      );
+  }
+
+  /** What was due: first on record, then done, then off the record. */
+  async #carryOut(timer: Timer, reaction: Reaction): Promise<void> {
+    const { engine, journal, metrics, brokers } = this.#parts;
+    const { effects, timers, runs, overrides } = reaction;
+    for (const { outcome } of runs) metrics.runs.inc({ outcome });
+    this.#stopRules(reaction);
+    const publications = effects
+      .filter((effect) => effect.kind === 'publish')
+      .flatMap((effect) => this.#topics.address(effect, (device) => brokers.of(device)));
+    this.#lastRun = Math.max(this.#lastRun + 1, Date.now() * 1_000);
+    const { rule, subject, trigger } = timer;
+    const run: Run = { number: this.#lastRun, rule, subject, trigger, effects: publications };
+    const now = engine.timers.get(timerKey(timer));
+    await journal.write({
+      timers: now === undefined ? timers : [now, ...timers],
+      dropped: now === undefined ? [timer] : [],
+      overrides,
+      runs,
+      effects: effects.filter(({ kind }) => kind !== 'publish'),
+      begun: publications.length === 0 ? [] : [run],
+    });
+    for (const one of timers) this.#arm(one);
+    if (publications.length === 0) return;
+    metrics.published.inc(publications.length);
+    await this.#topics.publishRun(run.number, publications);
+    await journal.write({ ended: [run] });
+  }
+
+  /** A run that was on record and not done when automation ended: each broker tells whether it has got it. */
+  async #resume(run: Run): Promise<void> {
+    const { logger, journal } = this.#parts;
+    const left = new Set(run.effects.map(({ broker }) => broker));
+    while (left.size > 0 && !this.#closing) {
+      for (const broker of left) {
+        try {
+          const applied = await this.#topics.appliedRun(broker, MARKER_LIMIT_MS);
+          if (applied < run.number) {
+            const effects = run.effects.filter((effect) => effect.broker === broker);
+            await this.#topics.publishRun(run.number, effects);
+          }
+          left.delete(broker);
+        } catch (error) {
+          logger.warn({ err: error, broker, rule: run.rule }, 'what was being done at the end waits for its broker');
+        }
+      }
+      if (left.size > 0) await new Promise((resolve) => setTimeout(resolve, MARKER_RETRY_MS));
+    }
+    if (left.size === 0) await journal.write({ ended: [run] });
+  }
+
+  #drop(timers: readonly Timer[]): void {
+    for (const timer of timers) {
+      const key = timerKey(timer);
+      clearTimeout(this.#timeouts.get(key));
+      this.#timeouts.delete(key);
+    }
+    if (timers.length === 0) return;
+    this.#parts.journal
+      .write({ dropped: timers })
+      .catch((error: unknown) => this.#parts.logger.warn({ err: error }, 'timers of changed rules were not removed'));
+  }
+}

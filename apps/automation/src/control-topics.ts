@@ -1,0 +1,275 @@
+import {
+  BrokerConnection,
+  readRetained,
+  whenEachWasTried,
+  type BrokerTarget,
+  type ConnectionEvent,
+  type ReceivedMessage,
+  type Subscription,
+} from '@muster/broker';
+import { filterCovers, parsePattern, type TopicMap } from '@muster/contract';
+import type { AddressedEffect } from './journal.ts';
+import type { Effect } from './reaction.ts';
+import { TopicIndex } from './topic-index.ts';
+
+/** The rules that led to a message, on those that automation publishes. */
+const RULES_PROPERTY = 'muster-rules';
+/** The broker that a copy came from; a message that carries it is not copied again. */
+const RELAY_PROPERTY = 'muster-relay';
+/** The number of the newest run that a broker has been told, retained there. */
+const APPLIED_TOPIC = 'muster/automation/applied';
+const RELAY_EXPIRY_SECONDS = 5;
+const SESSION_EXPIRY_SECONDS = 300;
+
+/** A message on a control topic, as it concerns rules. */
+export interface HeardMessage {
+  readonly topic: string;
+  readonly text: string;
+  readonly isLive: boolean;
+  readonly chain: readonly string[];
+}
+
+/** How control topics are listened to. */
+export interface ControlTopicsOptions {
+  readonly brokers: readonly BrokerTarget[];
+  readonly topicMap: TopicMap;
+  /** Resolves when what the message led to is on record: only then is it acknowledged. */
+  readonly onMessage: (message: HeardMessage) => Promise<void>;
+  readonly onEvent: (event: ConnectionEvent) => void;
+  readonly onFailure: (error: unknown, what: string) => void;
+}
+
+type PublishEffect = Extract<Effect, { kind: 'publish' }>;
+
+/**
+ * Automation's connections: it hears the topics that rules name on every broker, publishes what they want, and carries
+ * room commands from one broker to the others.
+ */
+export class ControlTopics {
+  readonly #options: ControlTopicsOptions;
+  readonly #connections = new Map<string, BrokerConnection>();
+  readonly #relayed: TopicIndex<true>;
+  readonly #relayFilters: readonly string[];
+  /** Identifiers of subscriptions, by filter; they begin at 1 (MQTT 5, section 3.8.2.1.2). */
+  #identifiers = new Map<string, number>();
+  #filterIndex = new TopicIndex<number>();
+  #nextIdentifier = 1;
+
+  constructor(options: ControlTopicsOptions) {
+    this.#options = options;
+    const relayed = options.brokers.length < 2 ? [] : roomCommands(options.topicMap);
+    this.#relayed = new TopicIndex();
+    for (const pattern of relayed) this.#relayed.add(pattern, true);
+    this.#relayFilters = relayed.map(({ filter }) => filter);
+  }
+
+  /** Whether every broker is connected. */
+  get ready(): boolean {
+    return this.#connections.size > 0 && [...this.#connections.values()].every(({ ready }) => ready);
+  }
+
+  /**
+   * Connects to every broker; resolves when each has been tried.
+   * @throws BrokerError `subscription-refused`
+   */
+  async start(filters: readonly string[], connectTimeoutMs: number): Promise<void> {
+    const subscriptions = this.#plan(filters).added;
+    for (const broker of this.#options.brokers) {
+      const connection: BrokerConnection = new BrokerConnection({
+        broker,
+        clientId: `muster-automation-${broker.name}`,
+        sessionExpirySeconds: SESSION_EXPIRY_SECONDS,
+        statusTopic: 'muster/services/automation',
+        subscriptions,
+        onMessage: (message, settle) => {
+          this.#receive(message).then(
+            () => settle('acknowledge'),
+            (error: unknown) => {
+              this.#options.onFailure(error, message.topic);
+              settle('leave');
+            },
+          );
+        },
+        onEvent: (event) => {
+          this.#options.onEvent(event);
+          if (event.kind === 'connected') void this.#readRetained(broker, [...this.#identifiers.keys()]);
+        },
+      });
+      this.#connections.set(broker.name, connection);
+    }
+    await whenEachWasTried([...this.#connections.values()], connectTimeoutMs);
+  }
+
+  /** Hears other topics from now on. */
+  async hear(filters: readonly string[]): Promise<void> {
+    const { added, removed } = this.#plan(filters);
+    await Promise.all(
+      this.#options.brokers.map(async (broker) => {
+        const connection = this.#connections.get(broker.name);
+        await connection?.subscribe(added);
+        await connection?.unsubscribe(removed);
+        await this.#readRetained(
+          broker,
+          added.map(({ filter }) => filter),
+        );
+      }),
+    );
+  }
+
+  /** Which broker an effect is for: that of the device's session, or all where the device is not known. */
+  address(effect: PublishEffect, brokerOf: (device: string) => string | undefined): readonly AddressedEffect[] {
+    const match = this.#options.topicMap.match(effect.topic);
+    const broker = match?.device.valid === true ? brokerOf(match.device.id) : undefined;
+    if (broker !== undefined && this.#connections.has(broker)) return [{ broker, toAll: false, effect }];
+    return [...this.#connections.keys()].map((name) => ({ broker: name, toAll: this.#connections.size > 1, effect }));
+  }
+
+  /** Publishes; resolves when every broker has acknowledged. */
+  async publish(effects: readonly AddressedEffect[]): Promise<void> {
+    await Promise.all(effects.map((addressed) => this.#publish(addressed)));
+  }
+
+  /**
+   * Publishes a run and its number in one go: both are handed to the network in one piece, so a broker that has the
+   * number has the run as well.
+   */
+  async publishRun(number: number, effects: readonly AddressedEffect[]): Promise<void> {
+    const brokers = [...new Set(effects.map(({ broker }) => broker))];
+    await Promise.all(
+      brokers.map(async (broker) => {
+        const connection = this.#connections.get(broker);
+        await Promise.all([
+          ...effects.filter((addressed) => addressed.broker === broker).map((addressed) => this.#publish(addressed)),
+          connection?.publish(APPLIED_TOPIC, JSON.stringify({ run: number }), { qos: 1, retain: true }),
+        ]);
+      }),
+    );
+  }
+
+  /**
+   * The number of the newest run that a broker has been told; 0 where it knows of none.
+   * @throws BrokerError `unreachable`
+   */
+  async appliedRun(broker: string, timeoutMs: number): Promise<number> {
+    const target = this.#options.brokers.find(({ name }) => name === broker);
+    if (target === undefined) return Number.POSITIVE_INFINITY;
+    const [marker] = await readRetained(target, [APPLIED_TOPIC], timeoutMs);
+    if (marker === undefined) return 0;
+    const { run } = JSON.parse(Buffer.from(marker.payload).toString('utf8')) as { run?: unknown };
+    return typeof run === 'number' ? run : 0;
+  }
+
+  /** Leaves the brokers. */
+  async close(drainMs: number): Promise<void> {
+    await Promise.all([...this.#connections.values()].map((connection) => connection.close(drainMs)));
+  }
+
+  async #publish({ broker, toAll, effect }: AddressedEffect): Promise<void> {
+    await this.#connections.get(broker)?.publish(effect.topic, effect.payload, {
+      qos: effect.qos,
+      retain: effect.retain,
+      properties: {
+        messageExpiryInterval: effect.expirySeconds,
+        userProperties: {
+          [RULES_PROPERTY]: effect.chain.join(','),
+          ...(toAll ? { [RELAY_PROPERTY]: 'automation' } : {}),
+        },
+      },
+    });
+  }
+
+  /** Filters that none other covers, each with an identifier of its own. */
+  #plan(filters: readonly string[]): { readonly added: readonly Subscription[]; readonly removed: readonly string[] } {
+    const all = [...new Set([...filters, ...this.#relayFilters])];
+    const wanted = all.filter((filter) => !all.some((other) => other !== filter && filterCovers(other, filter)));
+    const before = this.#identifiers;
+    this.#identifiers = new Map(wanted.map((filter) => [filter, before.get(filter) ?? this.#nextIdentifier++]));
+    this.#filterIndex = new TopicIndex();
+    for (const [filter, identifier] of this.#identifiers) {
+      let wildcard = 0;
+      const source = filter.replaceAll('+', () => `{level${(wildcard += 1)}}`);
+      this.#filterIndex.add(parsePattern(source), identifier);
+    }
+    return {
+      added: wanted
+        .filter((filter) => !before.has(filter))
+        .map((filter) => ({
+          ...{ filter, qos: 1, retainHandling: 2 },
+          identifier: this.#identifiers.get(filter) ?? 0,
+        })) as readonly Subscription[],
+      removed: [...before.keys()].filter((filter) => !this.#identifiers.has(filter)),
+    };
+  }
+
+  async #receive(message: ReceivedMessage): Promise<void> {
+    if (!this.#isFirstCopy(message)) return;
+    const properties = userProperties(message);
+    // The broker that it was copied from has brought it already.
+    if (properties.has(RELAY_PROPERTY)) return;
+    const chain = (properties.get(RULES_PROPERTY) ?? '').split(',').filter((rule) => rule !== '');
+    const isLive = !message.retain && !message.duplicate && !message.isBacklog;
+    const relayed =
+      isLive && chain.length === 0 && this.#relayed.matches(message.topic).length > 0
+        ? this.#relay(message)
+        : Promise.resolve();
+    const text = Buffer.from(message.payload).toString('utf8');
+    await Promise.all([relayed, this.#options.onMessage({ topic: message.topic, text, isLive, chain })]);
+  }
+
+  /** Overlapping filters deliver a message once each; the subscription with the lowest identifier has it counted. */
+  #isFirstCopy({ topic, properties }: ReceivedMessage): boolean {
+    const matching = this.#filterIndex.matches(topic).map(({ entry }) => entry);
+    const found = [properties.subscriptionIdentifier ?? []].flat();
+    return found.length === 0 || matching.length < 2 || found.includes(Math.min(...matching));
+  }
+
+  async #relay(message: ReceivedMessage): Promise<void> {
+    const others = [...this.#connections].filter(([broker]) => broker !== message.broker);
+    await Promise.all(
+      others.map(([, connection]) =>
+        connection
+          .publish(message.topic, message.payload, {
+            qos: 1,
+            properties: {
+              messageExpiryInterval: Math.min(
+                RELAY_EXPIRY_SECONDS,
+                message.properties.messageExpiryInterval ?? RELAY_EXPIRY_SECONDS,
+              ),
+              userProperties: { [RELAY_PROPERTY]: message.broker },
+            },
+          })
+          // A broker that is away would get the command when nobody wants it any more.
+          .catch((error: unknown) => this.#options.onFailure(error, message.topic)),
+      ),
+    );
+  }
+
+  /** What is retained tells in which state things are; nothing fires. */
+  async #readRetained(broker: BrokerTarget, filters: readonly string[]): Promise<void> {
+    try {
+      for (const { topic, payload } of await readRetained(broker, filters)) {
+        const text = Buffer.from(payload).toString('utf8');
+        await this.#options.onMessage({ topic, text, isLive: false, chain: [] });
+      }
+    } catch (error) {
+      this.#options.onFailure(error, `retained messages of ${broker.name}`);
+    }
+  }
+}
+
+/** Commands for a room: their topic does not name the device that is to obey, so it may be at any broker. */
+function roomCommands(topicMap: TopicMap): readonly TopicMap['entries'][number]['pattern'][] {
+  return topicMap.entries.flatMap(({ role, device, pattern }) => {
+    const isOwn = pattern.levels.some((level) => level.kind === 'wildcard' && device === `{${level.name}}`);
+    return role === 'command' && !isOwn ? [pattern] : [];
+  });
+}
+
+function userProperties({ properties }: ReceivedMessage): ReadonlyMap<string, string> {
+  return new Map(
+    Object.entries(properties.userProperties ?? {}).map(([name, value]) => [
+      name,
+      Array.isArray(value) ? (value[0] ?? '') : value,
+    ]),
+  );
+}

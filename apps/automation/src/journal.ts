@@ -1,0 +1,298 @@
+import { isDataError, NOTICE_CHANNEL, Prisma, type PrismaClient } from '@muster/database';
+import type { Logger } from '@muster/service';
+import pRetry from 'p-retry';
+import { timerKey, type Effect, type Reaction, type Timer, type TimerName, type TriggerEvent } from './reaction.ts';
+
+/** A publication of a run, and the broker that it is for. */
+export interface AddressedEffect {
+  readonly broker: string;
+  /** Every broker gets it: then none of them is to be told twice. */
+  readonly toAll: boolean;
+  readonly effect: Extract<Effect, { kind: 'publish' }>;
+}
+
+/** What a timer led to, on record before it is done: so that a restart neither loses nor repeats it. */
+export interface Run {
+  readonly number: number;
+  readonly rule: string;
+  readonly subject: string;
+  readonly trigger: TriggerEvent;
+  readonly effects: readonly AddressedEffect[];
+}
+
+/** Something to be written. */
+export interface Entry {
+  readonly timers?: readonly Timer[];
+  readonly dropped?: readonly TimerName[];
+  readonly overrides?: Reaction['overrides'];
+  readonly runs?: Reaction['runs'];
+  readonly effects?: readonly Effect[];
+  readonly begun?: readonly Run[];
+  readonly ended?: readonly Run[];
+}
+
+/** What was on record when automation ended. */
+export interface Remembered {
+  readonly timers: readonly Timer[];
+  readonly overrides: Reaction['overrides'];
+  readonly runs: readonly Run[];
+  readonly mode: string | undefined;
+}
+
+interface Row extends TimerName {
+  readonly state: string;
+  readonly due_ms: number | null;
+  readonly trigger: TriggerEvent;
+  readonly effects: readonly AddressedEffect[] | null;
+  readonly run: number | null;
+}
+
+const GATHER_MS = 2;
+/** A rule that acts all the time is not written down each time. */
+const MAX_RUNS_A_MINUTE = 60;
+const KEEP_RUNS_MS = 7 * 86_400_000;
+const PRUNE_INTERVAL_MS = 3_600_000;
+
+/**
+ * What automation must not forget, in PostgreSQL: what waits, what is being carried out, who had the last word, what
+ * was done. Entries that come together are written together, in their order.
+ */
+export class Journal {
+  #pending: { readonly entry: Entry; readonly resolve: () => void; readonly reject: (error: unknown) => void }[] = [];
+  #working: Promise<void> | undefined;
+  #pruneTimer: NodeJS.Timeout | undefined;
+  readonly #abort = new AbortController();
+  readonly #written = new Map<string, { minute: number; count: number }>();
+
+  constructor(
+    private readonly database: PrismaClient,
+    private readonly logger: Logger,
+  ) {}
+
+  /** What is on record. */
+  async load(): Promise<Remembered> {
+    const [rows, overrides, mode] = await Promise.all([
+      this.database.ruleTimer.findMany({ orderBy: { id: 'asc' } }),
+      this.database.ruleOverride.findMany({ where: { until: { gt: new Date() } } }),
+      this.database.mode.findUnique({ where: { id: 1 } }),
+    ]);
+    this.#pruneTimer = setInterval(() => void this.#prune(), PRUNE_INTERVAL_MS);
+    return {
+      timers: rows.flatMap((row) =>
+        row.run === null
+          ? [
+              {
+                rule: row.rule,
+                part: row.part,
+                subject: row.subject,
+                state: row.state as Timer['state'],
+                dueMs: row.dueAt?.getTime() ?? 0,
+                trigger: row.trigger as unknown as TriggerEvent,
+              },
+            ]
+          : [],
+      ),
+      runs: rows.flatMap((row) =>
+        row.run === null
+          ? []
+          : [
+              {
+                number: Number(row.run),
+                rule: row.rule,
+                subject: row.subject,
+                trigger: row.trigger as unknown as TriggerEvent,
+                effects: row.effects as unknown as readonly AddressedEffect[],
+              },
+            ],
+      ),
+      overrides: overrides.map(({ rule, subject, until }) => ({ rule, subject, untilMs: until.getTime() })),
+      mode: mode?.mode,
+    };
+  }
+
+  /**
+   * Writes an entry; resolves when it is committed, however long PostgreSQL is away. Rejects when the journal is closed
+   * first, or when PostgreSQL will never take it.
+   */
+  async write(entry: Entry): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.#pending.push({ entry, resolve, reject });
+      this.#working ??= this.#work().finally(() => (this.#working = undefined));
+    });
+  }
+
+  /** Writes what is left, for so long. */
+  async close(limitMs: number): Promise<void> {
+    clearInterval(this.#pruneTimer);
+    const timer = setTimeout(() => this.#abort.abort(new Error('automation is stopping')), limitMs);
+    await this.#working;
+    clearTimeout(timer);
+  }
+
+  async #work(): Promise<void> {
+    await new Promise((resolve) => setTimeout(resolve, GATHER_MS));
+    while (this.#pending.length > 0) {
+      const batch = this.#pending.splice(0);
+      try {
+        await this.#attempt(batch.map(({ entry }) => entry));
+        for (const { resolve } of batch) resolve();
+      } catch (error) {
+        if (batch.length === 1 || !isDataError(error)) {
+          for (const { reject } of batch) reject(error);
+          continue;
+        }
+        // One entry that PostgreSQL will never take must not cost the others.
+        for (const { entry, resolve, reject } of batch) await this.#attempt([entry]).then(resolve, reject);
+      }
+    }
+  }
+
+  async #attempt(entries: readonly Entry[]): Promise<void> {
+    await pRetry(() => this.#commit(entries), {
+      retries: Number.POSITIVE_INFINITY,
+      minTimeout: 100,
+      maxTimeout: 2_000,
+      randomize: true,
+      signal: this.#abort.signal,
+      shouldRetry: ({ error }) => !isDataError(error),
+      onFailedAttempt: ({ error }) =>
+        this.logger.warn({ reason: error.message }, 'PostgreSQL did not take the journal; it is tried again'),
+    });
+  }
+
+  async #commit(entries: readonly Entry[]): Promise<void> {
+    const statements = [
+      ...this.#timerStatements(entries),
+      ...this.#overrideStatements(entries),
+      ...this.#effectStatements(entries),
+      ...this.#runStatements(entries),
+    ];
+    if (statements.length > 0) await this.database.$transaction(statements);
+  }
+
+  #timerStatements(entries: readonly Entry[]): readonly Prisma.PrismaPromise<unknown>[] {
+    const rows = new Map<string, Row | TimerName>();
+    for (const { timers = [], dropped = [], begun = [], ended = [] } of entries) {
+      for (const { rule, part, subject, state, dueMs, trigger } of timers)
+        rows.set(timerKey({ rule, part, subject }), {
+          ...{ rule, part, subject, state, trigger, effects: null, run: null },
+          due_ms: state === 'armed' ? dueMs : null,
+        });
+      for (const { rule, part, subject } of dropped)
+        rows.set(timerKey({ rule, part, subject }), { rule, part, subject });
+      for (const run of begun)
+        rows.set(timerKey(nameOf(run)), {
+          ...nameOf(run),
+          ...{ state: 'claimed', due_ms: null, trigger: run.trigger, effects: run.effects, run: run.number },
+        });
+      for (const run of ended) rows.set(timerKey(nameOf(run)), nameOf(run));
+    }
+    const all = [...rows.values()];
+    const kept = all.filter((row) => 'state' in row);
+    const gone = all.filter((row) => !('state' in row));
+    return [
+      ...(kept.length === 0
+        ? []
+        : [
+            this.database.$executeRaw`
+              INSERT INTO rule_timer (rule, part, subject, state, due_at, trigger, effects, run)
+              SELECT rule, part, subject, state, to_timestamp(due_ms / 1000.0), trigger, effects, run
+              FROM jsonb_to_recordset(${JSON.stringify(kept)}::jsonb) AS row(rule text, part text, subject text,
+                   state text, due_ms float8, trigger jsonb, effects jsonb, run bigint)
+              ON CONFLICT (rule, part, subject) DO UPDATE
+              SET state = excluded.state, due_at = excluded.due_at, trigger = excluded.trigger,
+                  effects = excluded.effects, run = excluded.run`,
+          ]),
+      ...(gone.length === 0
+        ? []
+        : [
+            this.database.$executeRaw`
+              DELETE FROM rule_timer USING jsonb_to_recordset(${JSON.stringify(gone)}::jsonb)
+                AS row(rule text, part text, subject text)
+              WHERE rule_timer.rule = row.rule AND rule_timer.part = row.part AND rule_timer.subject = row.subject`,
+          ]),
+    ];
+  }
+
+  #overrideStatements(entries: readonly Entry[]): readonly Prisma.PrismaPromise<unknown>[] {
+    const newest = new Map(
+      entries.flatMap(({ overrides = [] }) => overrides.map((one) => [`${one.rule}\n${one.subject}`, one] as const)),
+    );
+    if (newest.size === 0) return [];
+    const rows = [...newest.values()].map(({ rule, subject, untilMs }) => ({ rule, subject, until_ms: untilMs }));
+    return [
+      this.database.$executeRaw`
+        INSERT INTO rule_override (rule, subject, until)
+        SELECT rule, subject, to_timestamp(until_ms / 1000.0)
+        FROM jsonb_to_recordset(${JSON.stringify(rows)}::jsonb) AS row(rule text, subject text, until_ms float8)
+        ON CONFLICT (rule, subject) DO UPDATE SET until = excluded.until`,
+    ];
+  }
+
+  #effectStatements(entries: readonly Entry[]): readonly Prisma.PrismaPromise<unknown>[] {
+    const effects = entries.flatMap((entry) => entry.effects ?? []);
+    const at = new Date();
+    const notices = effects.flatMap((effect) => {
+      if (effect.kind !== 'notify') return [];
+      const { kind: _, ...notice } = effect;
+      return [{ ...notice, at }];
+    });
+    const mode = effects.findLast((effect) => effect.kind === 'mode');
+    return [
+      ...(notices.length === 0
+        ? []
+        : [
+            this.database.notice.createMany({ data: notices }),
+            this.database.$executeRaw`SELECT pg_notify(${NOTICE_CHANNEL}, '')`,
+          ]),
+      ...(mode === undefined
+        ? []
+        : [
+            this.database.mode.upsert({
+              where: { id: 1 },
+              create: { id: 1, mode: mode.mode, since: at, setBy: mode.setBy },
+              update: { mode: mode.mode, since: at, setBy: mode.setBy },
+            }),
+          ]),
+    ];
+  }
+
+  #runStatements(entries: readonly Entry[]): readonly Prisma.PrismaPromise<unknown>[] {
+    const rows = entries
+      .flatMap(({ runs = [] }) => runs)
+      .filter(({ rule }) => this.#isToBeWritten(rule))
+      .map(({ rule, version, event, outcome, detail }) => ({
+        ...{ rule, version, outcome, detail: detail ?? null },
+        at: new Date(event.atMs),
+        subject: Object.entries(event.captures)
+          .map(([name, value]) => `${name}=${value}`)
+          .join(' '),
+        trigger: event as unknown as Prisma.InputJsonObject,
+      }));
+    return rows.length === 0 ? [] : [this.database.ruleRun.createMany({ data: rows })];
+  }
+
+  #isToBeWritten(rule: string): boolean {
+    const minute = Math.floor(Date.now() / 60_000);
+    const written = this.#written.get(rule);
+    if (written?.minute !== minute) {
+      this.#written.set(rule, { minute, count: 1 });
+      return true;
+    }
+    written.count += 1;
+    return written.count <= MAX_RUNS_A_MINUTE;
+  }
+
+  async #prune(): Promise<void> {
+    try {
+      await this.database.ruleRun.deleteMany({ where: { at: { lt: new Date(Date.now() - KEEP_RUNS_MS) } } });
+      await this.database.ruleOverride.deleteMany({ where: { until: { lt: new Date() } } });
+    } catch (error) {
+      this.logger.warn({ err: error }, 'old runs were not removed; it is tried again in an hour');
+    }
+  }
+}
+
+function nameOf({ rule, number, subject }: Run): TimerName {
+  return { rule, part: `run:${number}`, subject };
+}

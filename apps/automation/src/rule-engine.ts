@@ -1,0 +1,502 @@
+import { isDeepStrictEqual } from 'node:util';
+import {
+  buildTopic,
+  ContractError,
+  type Captures,
+  type DigestReading,
+  type PresenceState,
+  type ReadingValue,
+} from '@muster/contract';
+import {
+  compileRule,
+  meaningOf,
+  type CompiledAction,
+  type CompiledRule,
+  type CompiledTrigger,
+  type RuleInForce,
+} from './compiled-rule.ts';
+import { ConditionError, type ConditionScope } from './conditions.ts';
+import { timerKey, type Effect, type Reaction, type Timer, type TriggerEvent } from './reaction.ts';
+import { TopicIndex } from './topic-index.ts';
+import { filled, subjectOf, timeIn, valueOf } from './values.ts';
+
+/** A message on a control topic. */
+export interface ControlMessage {
+  readonly topic: string;
+  readonly text: string;
+  /** Published just now; not retained, redelivered or kept for us while we were away. */
+  readonly isLive: boolean;
+  /** The rules that led to it, where automation itself published it. */
+  readonly chain: readonly string[];
+}
+
+/** A device's change of presence. */
+export interface PresenceChange {
+  readonly device: string;
+  readonly to: PresenceState;
+  readonly isLive: boolean;
+}
+
+/** A rule that fires more often within the window, for one room or device, goes round in a circle. */
+const MAX_FIRINGS = 60;
+const WINDOW_MS = 10_000;
+
+interface TriggerState {
+  holds: boolean | undefined;
+  value: ReadingValue | undefined;
+}
+
+/**
+ * What rules do: events in, reactions out. It keeps what was last heard and what waits, and does nothing by itself: clock
+ * and world are the caller's.
+ */
+export class RuleEngine {
+  #rules = new Map<string, CompiledRule>();
+  #topics = new TopicIndex<CompiledTrigger>();
+  #overrideTopics = new TopicIndex<CompiledRule>();
+  #metrics = new Map<string, CompiledTrigger[]>();
+  #presence: CompiledTrigger[] = [];
+  readonly #states = new Map<string, TriggerState>();
+  readonly #lastValues = new Map<string, { readonly value: ReadingValue; readonly atMs: number }>();
+  readonly #timers = new Map<string, Timer>();
+  readonly #overrides = new Map<string, number>();
+  readonly #firings = new Map<string, { sinceMs: number; count: number }>();
+  #mode = 'day';
+
+  constructor(private readonly timeZone: string) {}
+
+  get mode(): string {
+    return this.#mode;
+  }
+
+  /** Sets the mode that conditions see. */
+  setMode(mode: string): void {
+    this.#mode = mode;
+  }
+
+  /** Patterns of every topic that some rule names. */
+  get topicFilters(): readonly string[] {
+    const rules = [...this.#rules.values()];
+    const filters = rules.flatMap(({ rule }) => [
+      ...rule.triggers.flatMap((trigger) => (trigger.kind === 'topic' ? [trigger.topic.filter] : [])),
+      ...(rule.override === undefined ? [] : [rule.override.topic.filter]),
+    ]);
+    return [...new Set(filters)].sort();
+  }
+
+  /** Metrics that some rule needs to hear of. */
+  get metrics(): ReadonlySet<string> {
+    return new Set([...this.#rules.values()].flatMap(({ metrics }) => [...metrics]));
+  }
+
+  /** What is waited for. */
+  get timers(): ReadonlyMap<string, Timer> {
+    return this.#timers;
+  }
+
+  /** Rules whose triggers are times. */
+  get rules(): readonly CompiledRule[] {
+    return [...this.#rules.values()];
+  }
+
+  /**
+   * Takes the rules that are in force from now on; answers the timers that have lost their meaning. A timer stays where
+   * the trigger or action that set it is the same as before.
+   */
+  use(rules: readonly RuleInForce[]): readonly Timer[] {
+    const before = this.#rules;
+    const lookup = (device: string, metric: string): ReadingValue | undefined =>
+      this.#lastValues.get(`${device} ${metric}`)?.value;
+    this.#rules = new Map(
+      rules.map((one) => {
+        const known = before.get(one.rule.id);
+        return [one.rule.id, known?.version === one.version ? known : compileRule(one, lookup)];
+      }),
+    );
+    this.#topics = new TopicIndex();
+    this.#overrideTopics = new TopicIndex();
+    this.#metrics = new Map();
+    this.#presence = [];
+    for (const compiled of this.#rules.values()) {
+      if (compiled.rule.override !== undefined) this.#overrideTopics.add(compiled.rule.override.topic, compiled);
+      for (const trigger of compiled.triggers) this.#index(trigger);
+    }
+    const dropped = [...this.#timers.values()].filter((timer) => {
+      const part = this.#partOf(timer);
+      const old = before.get(timer.rule);
+      return part === undefined || (old !== undefined && !isDeepStrictEqual(part, partIn(old, timer.part)));
+    });
+    for (const timer of dropped) {
+      this.#timers.delete(timerKey(timer));
+      this.#states.delete(timerKey(timer));
+    }
+    return dropped;
+  }
+
+  #index(trigger: CompiledTrigger): void {
+    switch (trigger.trigger.kind) {
+      case 'topic':
+        this.#topics.add(trigger.trigger.topic, trigger);
+        break;
+      case 'metric': {
+        const { metric } = trigger.trigger;
+        const same = this.#metrics.get(metric);
+        if (same === undefined) this.#metrics.set(metric, [trigger]);
+        else same.push(trigger);
+        break;
+      }
+      case 'presence':
+        this.#presence.push(trigger);
+        break;
+      case 'schedule':
+      case 'sun':
+        break;
+    }
+  }
+
+  /** Takes what was waiting and who had the last word when automation ended. */
+  restore(timers: readonly Timer[], overrides: readonly { rule: string; subject: string; untilMs: number }[]): void {
+    for (const timer of timers) this.#timers.set(timerKey(timer), timer);
+    for (const { rule, subject, untilMs } of overrides) this.#overrides.set(`${rule}\n${subject}`, untilMs);
+  }
+
+  /** Takes last values that are known from elsewhere; nothing fires. */
+  know(values: readonly { device: string; metric: string; value: ReadingValue; atMs: number }[]): void {
+    for (const { device, metric, value, atMs } of values) this.#remember(device, metric, value, atMs);
+  }
+
+  /** Takes a message on a control topic. */
+  message(message: ControlMessage, nowMs: number): Reaction {
+    const reaction = emptyReaction();
+    if (message.isLive && message.chain.length === 0) {
+      for (const { entry, captures } of this.#overrideTopics.matches(message.topic)) {
+        const untilMs = nowMs + (entry.rule.override?.for ?? 0);
+        const subject = subjectOf(captures);
+        this.#overrides.set(`${entry.rule.id}\n${subject}`, untilMs);
+        reaction.overrides.push({ rule: entry.rule.id, subject, untilMs });
+      }
+    }
+    for (const { entry, captures } of this.#topics.matches(message.topic)) {
+      const { trigger } = entry;
+      if (trigger.kind !== 'topic') continue;
+      const value = valueOf(message.text, trigger.path);
+      this.#take(entry, captures, value, message, { topic: message.topic }, nowMs, reaction);
+    }
+    return reaction;
+  }
+
+  /** Takes a reading of the digest. */
+  reading(reading: DigestReading, nowMs: number): Reaction {
+    const reaction = emptyReaction();
+    const { device, metric, value, atMs } = reading;
+    if (!this.#remember(device, metric, value, atMs)) return reaction;
+    for (const entry of this.#metrics.get(metric) ?? []) {
+      if (entry.means(device))
+        this.#take(entry, { device }, value, { isLive: !reading.late, chain: [] }, { device, metric }, nowMs, reaction);
+    }
+    return reaction;
+  }
+
+  /** Takes a change of presence. */
+  presence({ device, to, isLive }: PresenceChange, nowMs: number): Reaction {
+    const reaction = emptyReaction();
+    for (const entry of this.#presence) {
+      if (entry.means(device)) this.#take(entry, { device }, to, { isLive, chain: [] }, { device }, nowMs, reaction);
+    }
+    return reaction;
+  }
+
+  /** A schedule's time, or the sun's. */
+  scheduled(rule: string, index: number, nowMs: number): Reaction {
+    const reaction = emptyReaction();
+    const trigger = this.#rules.get(rule)?.triggers[index];
+    if (trigger !== undefined)
+      this.#fire(trigger, eventOf(trigger, {}, undefined, undefined, {}, nowMs), [], nowMs, reaction);
+    return reaction;
+  }
+
+  /** A timer's time: its effects are to be carried out once. Undefined where it waits no more. */
+  due(key: string, nowMs: number): Reaction | undefined {
+    const timer = this.#timers.get(key);
+    if (timer?.state !== 'armed' || timer.dueMs > nowMs) return undefined;
+    const compiled = this.#rules.get(timer.rule);
+    const reaction = emptyReaction();
+    if (compiled === undefined) return reaction;
+    const untilMs = this.#overriddenUntil(compiled, timer.trigger.captures, nowMs);
+    if (untilMs !== undefined) {
+      this.#setTimer({ ...timer, dueMs: untilMs }, reaction);
+      return reaction;
+    }
+    const index = Number(timer.part.split(':')[1]);
+    if (timer.part.startsWith('action:')) {
+      this.#timers.delete(key);
+      const action = compiled.actions[index];
+      if (action !== undefined) this.#act(compiled, action, timer.trigger, [], nowMs, reaction);
+      this.#record(compiled, timer.trigger, reaction);
+    } else {
+      this.#timers.set(key, { ...timer, state: 'done' });
+      const trigger = compiled.triggers[index];
+      if (trigger !== undefined) this.#fire(trigger, timer.trigger, [], nowMs, reaction);
+    }
+    return reaction;
+  }
+
+  #remember(device: string, metric: string, value: ReadingValue, atMs: number): boolean {
+    const key = `${device} ${metric}`;
+    const before = this.#lastValues.get(key);
+    if (before !== undefined && before.atMs > atMs) return false;
+    this.#lastValues.set(key, { value, atMs });
+    return true;
+  }
+
+  /** Decides what a value means to a trigger: begins or ends its state, fires it, or nothing. */
+  #take(
+    entry: CompiledTrigger,
+    captures: Captures,
+    value: ReadingValue | undefined,
+    circumstances: { readonly isLive: boolean; readonly chain: readonly string[] },
+    origin: { readonly topic?: string; readonly device?: string; readonly metric?: string },
+    nowMs: number,
+    reaction: Reaction,
+  ): void {
+    const { trigger, compiled, index } = entry;
+    const subject = subjectOf(captures);
+    const key = timerKey({ rule: compiled.rule.id, part: `trigger:${index}`, subject });
+    let state = this.#states.get(key);
+    if (state === undefined) this.#states.set(key, (state = { holds: undefined, value: undefined }));
+    const { value: previous, holds: held } = state;
+    state.value = value ?? previous;
+    const meaning =
+      trigger.kind === 'presence'
+        ? ({ kind: 'state', holds: value === trigger.presence } as const)
+        : trigger.kind === 'topic' || trigger.kind === 'metric'
+          ? meaningOf(trigger, value, previous, held)
+          : undefined;
+    if (meaning === undefined) return;
+    const event = eventOf(entry, captures, value, previous, origin, nowMs);
+    if (meaning.kind === 'event') {
+      if (circumstances.isLive) this.#fire(entry, event, circumstances.chain, nowMs, reaction);
+      return;
+    }
+    state.holds = meaning.holds;
+    const lasting = 'for' in trigger ? trigger.for : undefined;
+    if (lasting === undefined) {
+      if (meaning.holds && held !== true && circumstances.isLive)
+        this.#fire(entry, event, circumstances.chain, nowMs, reaction);
+      return;
+    }
+    const timer = this.#timers.get(key);
+    const base = { rule: compiled.rule.id, part: `trigger:${index}`, subject, trigger: event };
+    if (!meaning.holds) {
+      if (timer?.state !== 'clear') this.#setTimer({ ...base, state: 'clear', dueMs: 0 }, reaction);
+    } else if (timer === undefined && !circumstances.isLive) {
+      // Nobody knows for how long it has been so: the state counts from the next time it begins.
+      this.#setTimer({ ...base, state: 'done', dueMs: 0 }, reaction);
+    } else if (timer === undefined || timer.state === 'clear') {
+      this.#setTimer({ ...base, state: 'armed', dueMs: nowMs + lasting }, reaction);
+    }
+  }
+
+  #fire(
+    entry: CompiledTrigger,
+    event: TriggerEvent,
+    chain: readonly string[],
+    nowMs: number,
+    reaction: Reaction,
+  ): void {
+    const { compiled } = entry;
+    const { id } = compiled.rule;
+    const why = chain.includes(id)
+      ? `it triggered itself: ${[...chain, id].join(' → ')}`
+      : this.#isCircling(compiled, event, nowMs)
+        ? `it fired more than ${MAX_FIRINGS} times within ${WINDOW_MS / 1000} s for ${subjectOf(event.captures) || 'the same thing'}`
+        : undefined;
+    if (why !== undefined) {
+      this.#rules.delete(id);
+      this.use([...this.#rules.values()]);
+      reaction.stops.push({ rule: id, reason: why });
+      reaction.runs.push({ rule: id, version: compiled.version, event, outcome: 'stopped', detail: why });
+      return;
+    }
+    if (this.#overriddenUntil(compiled, event.captures, nowMs) !== undefined) {
+      reaction.runs.push({ rule: id, version: compiled.version, event, outcome: 'overridden', detail: undefined });
+      return;
+    }
+    const scope = this.#scope(compiled, event, nowMs);
+    try {
+      if (!compiled.conditions.every((condition) => condition.evaluate(scope) === true)) return;
+    } catch (error) {
+      reaction.runs.push(failed(compiled, event, error));
+      return;
+    }
+    for (const action of compiled.actions) {
+      try {
+        if (action.condition !== undefined && action.condition.evaluate(scope) !== true) continue;
+      } catch (error) {
+        reaction.runs.push(failed(compiled, event, error));
+        continue;
+      }
+      const { after } = action.action;
+      if (after === undefined) this.#act(compiled, action, event, chain, nowMs, reaction);
+      else {
+        const subject = subjectOf(event.captures);
+        this.#setTimer(
+          { rule: id, part: `action:${action.index}`, subject, trigger: event, state: 'armed', dueMs: nowMs + after },
+          reaction,
+        );
+      }
+    }
+    this.#record(compiled, event, reaction);
+  }
+
+  #act(
+    compiled: CompiledRule,
+    { action, value }: CompiledAction,
+    event: TriggerEvent,
+    chain: readonly string[],
+    nowMs: number,
+    reaction: Reaction,
+  ): void {
+    try {
+      reaction.effects.push(this.#effectOf(action, value, compiled, event, chain, nowMs));
+    } catch (error) {
+      if (!(error instanceof ConditionError) && !(error instanceof ContractError)) throw error;
+      reaction.runs.push(failed(compiled, event, error));
+      return;
+    }
+    if (action.kind === 'mode') this.#mode = action.mode;
+  }
+
+  #effectOf(
+    action: CompiledAction['action'],
+    value: CompiledAction['value'],
+    compiled: CompiledRule,
+    event: TriggerEvent,
+    chain: readonly string[],
+    nowMs: number,
+  ): Effect {
+    const { captures } = event;
+    const rule = compiled.rule.id;
+    switch (action.kind) {
+      case 'notify':
+        return {
+          kind: 'notify',
+          rule,
+          subject: subjectOf(captures),
+          severity: action.severity,
+          text: filled(action.notify, captures),
+        };
+      case 'mode':
+        return { kind: 'mode', mode: action.mode, setBy: `rule ${rule}` };
+      case 'publish': {
+        const payload = value === undefined ? action.payload : value.evaluate(this.#scope(compiled, event, nowMs));
+        return {
+          kind: 'publish',
+          topic: buildTopic(action.publish, captures),
+          payload: typeof payload === 'string' ? filled(payload, captures) : JSON.stringify(payload),
+          qos: action.qos,
+          retain: action.retain,
+          expirySeconds: Math.max(1, Math.ceil(action.expires / 1000)),
+          chain: [...chain, rule],
+        };
+      }
+    }
+  }
+
+  #record(compiled: CompiledRule, event: TriggerEvent, reaction: Reaction): void {
+    const { id } = compiled.rule;
+    const waiting = reaction.timers.filter(({ rule, part }) => rule === id && part.startsWith('action:'));
+    if (reaction.effects.length === 0 && waiting.length === 0) return;
+    reaction.runs.push({
+      rule: id,
+      version: compiled.version,
+      event,
+      outcome: reaction.effects.length > 0 ? 'acted' : 'waiting',
+      detail: reaction.effects.map(describeEffect).join('; ') || undefined,
+    });
+  }
+
+  #scope(compiled: CompiledRule, event: TriggerEvent, nowMs: number): ConditionScope {
+    const { captures, ...facts } = event;
+    return {
+      trigger: { ...facts, ...captures },
+      mode: this.#mode,
+      time: timeIn(compiled.rule.timezone ?? this.timeZone, nowMs),
+    };
+  }
+
+  #overriddenUntil(compiled: CompiledRule, captures: Captures, nowMs: number): number | undefined {
+    if (compiled.rule.override === undefined) return undefined;
+    const key = `${compiled.rule.id}\n${subjectOf(captures, [...compiled.overrideNames])}`;
+    const untilMs = this.#overrides.get(key);
+    if (untilMs === undefined) return undefined;
+    if (untilMs > nowMs) return untilMs;
+    this.#overrides.delete(key);
+    return undefined;
+  }
+
+  #isCircling(compiled: CompiledRule, event: TriggerEvent, nowMs: number): boolean {
+    const key = `${compiled.rule.id}\n${subjectOf(event.captures)}`;
+    const window = this.#firings.get(key);
+    if (window === undefined || nowMs - window.sinceMs > WINDOW_MS) {
+      this.#firings.set(key, { sinceMs: nowMs, count: 1 });
+      return false;
+    }
+    window.count += 1;
+    return window.count > MAX_FIRINGS;
+  }
+
+  #setTimer(timer: Timer, reaction: Reaction): void {
+    this.#timers.set(timerKey(timer), timer);
+    reaction.timers.push(timer);
+  }
+
+  #partOf(timer: Timer): unknown {
+    const compiled = this.#rules.get(timer.rule);
+    return compiled === undefined ? undefined : partIn(compiled, timer.part);
+  }
+}
+
+function partIn(compiled: CompiledRule, part: string): unknown {
+  const [kind, index] = part.split(':');
+  return kind === 'trigger' ? compiled.rule.triggers[Number(index)] : compiled.rule.actions[Number(index)];
+}
+
+function emptyReaction(): Reaction {
+  return { effects: [], timers: [], overrides: [], runs: [], stops: [] };
+}
+
+function eventOf(
+  { trigger, index }: CompiledTrigger,
+  captures: Captures,
+  value: ReadingValue | undefined,
+  previous: ReadingValue | undefined,
+  origin: { readonly topic?: string; readonly device?: string; readonly metric?: string },
+  nowMs: number,
+): TriggerEvent {
+  return {
+    id: trigger.id ?? `${trigger.kind}_${index}`,
+    kind: trigger.kind,
+    captures,
+    ...(value === undefined ? {} : { value }),
+    ...(previous === undefined ? {} : { previous }),
+    ...origin,
+    atMs: nowMs,
+  };
+}
+
+function failed(compiled: CompiledRule, event: TriggerEvent, error: unknown): Reaction['runs'][number] {
+  if (!(error instanceof ConditionError) && !(error instanceof ContractError)) throw error;
+  return { rule: compiled.rule.id, version: compiled.version, event, outcome: 'failed', detail: error.message };
+}
+
+function describeEffect(effect: Effect): string {
+  switch (effect.kind) {
+    case 'publish':
+      return `${effect.topic} ${effect.payload.slice(0, 100)}`;
+    case 'notify':
+      return `notice: ${effect.text.slice(0, 100)}`;
+    case 'mode':
+      return `mode ${effect.mode}`;
+  }
+}

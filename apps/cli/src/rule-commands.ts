@@ -1,0 +1,164 @@
+import { readFileSync } from 'node:fs';
+import {
+  modeSchema,
+  ruleAppliedSchema,
+  ruleListSchema,
+  ruleRunListSchema,
+  ruleViewSchema,
+  timerListSchema,
+} from '@muster/contract';
+import type { Command } from 'commander';
+import { z } from 'zod';
+import { stringify } from 'yaml';
+import { callApi, type ApiTarget } from './api-client.ts';
+import { plain, table, type OutputOptions } from './device-commands.ts';
+import { UsageError } from './up/settings.ts';
+
+function write(text: string): void {
+  process.stdout.write(`${text}\n`);
+}
+
+/** The text of a file, or of standard input for `-`. */
+function readSource(file: string): string {
+  try {
+    return readFileSync(file === '-' ? 0 : file, 'utf8');
+  } catch (error) {
+    throw new UsageError(`-f ${file} cannot be read: ${error instanceof Error ? error.message : String(error)}`);
+  }
+}
+
+async function applyRules(
+  target: ApiTarget,
+  files: readonly string[],
+  options: OutputOptions & { readonly dryRun: boolean },
+): Promise<void> {
+  const applied = [];
+  for (const file of files) {
+    const body = { yaml: readSource(file), dryRun: options.dryRun };
+    applied.push(await callApi(target, 'POST', '/rules', ruleAppliedSchema, body, file));
+  }
+  const rules = applied.flatMap((one) => one.rules);
+  if (options.json) write(JSON.stringify({ dryRun: options.dryRun, rules }));
+  else
+    for (const { id, version, change } of rules)
+      write(`${id}  version ${version}  ${options.dryRun ? 'would be ' : ''}${change}`);
+}
+
+async function listRules(target: ApiTarget, output: OutputOptions): Promise<void> {
+  const { items } = await callApi(target, 'GET', '/rules', ruleListSchema);
+  if (output.json) write(JSON.stringify(items));
+  else if (items.length === 0)
+    write('No rules. "muster rule apply -f FILE" saves some; docs/automation.md has examples.');
+  else
+    write(
+      table(
+        ['RULE', 'STATE', 'VERSION', 'LAST RUN', 'NAME'],
+        items.map((rule) => [
+          rule.id,
+          rule.stopped === null ? rule.state : `stopped: ${rule.stopped}`,
+          String(rule.version),
+          rule.lastRunAt ?? 'never',
+          rule.name ?? '',
+        ]),
+      ),
+    );
+}
+
+async function listRuns(target: ApiTarget, rule: string | undefined, output: OutputOptions): Promise<void> {
+  const query = rule === undefined ? '' : `?rule=${encodeURIComponent(rule)}`;
+  const { items } = await callApi(target, 'GET', `/automation-runs${query}`, ruleRunListSchema);
+  if (output.json) write(JSON.stringify(items));
+  else if (items.length === 0) write('Nothing yet.');
+  else
+    write(
+      table(
+        ['AT', 'RULE', 'FOR', 'OUTCOME', 'WHAT'],
+        items.map(({ at, rule: id, subject, outcome, detail }) => [at, id, subject || '-', outcome, detail ?? '']),
+      ),
+    );
+}
+
+async function listTimers(target: ApiTarget, output: OutputOptions): Promise<void> {
+  const { items } = await callApi(target, 'GET', '/timers', timerListSchema);
+  if (output.json) write(JSON.stringify(items));
+  else if (items.length === 0) write('No rule waits for anything.');
+  else
+    write(
+      table(
+        ['DUE', 'RULE', 'FOR', 'PART'],
+        items.map(({ dueAt, rule, subject, part }) => [dueAt, rule, subject || '-', part]),
+      ),
+    );
+}
+
+/** Adds `muster rule …` and `muster mode …`. */
+export function addRuleCommands(
+  muster: Command,
+  api: (command: Command) => Command,
+  apiTarget: (command: Command) => ApiTarget,
+): void {
+  const rules = muster.command('rule').description('rules: what happens when something happens');
+  api(rules.command('apply').description('save rules; one that has changed becomes a new version'))
+    .requiredOption('-f, --file <path...>', 'YAML files; - is standard input')
+    .option('--dry-run', 'only check, and say what would change', false)
+    .action(async (options: { json: boolean; file: string[]; dryRun: boolean }, command: Command) => {
+      await applyRules(apiTarget(command), options.file, options);
+    });
+  api(rules.command('ls').description('list rules')).action(async (options: OutputOptions, command: Command) => {
+    await listRules(apiTarget(command), options);
+  });
+  api(rules.command('show').description('show a rule as it was written').argument('<rule>', 'its id'))
+    .option('--version <number>', 'an older version')
+    .action(async (id: string, options: { json: boolean; version?: string }, command: Command) => {
+      const query = options.version === undefined ? '' : `?version=${encodeURIComponent(options.version)}`;
+      const path = `/rules/${encodeURIComponent(id)}${query}`;
+      const rule = await callApi(apiTarget(command), 'GET', path, ruleViewSchema);
+      write(options.json ? JSON.stringify(rule) : plainLines(stringify(rule.definition)).trimEnd());
+    });
+  for (const [verb, enabled, does] of [
+    ['enable', true, 'let a rule run, also one that was stopped'],
+    ['disable', false, 'keep a rule from running'],
+  ] as const) {
+    api(rules.command(verb).description(does).argument('<rule>', 'its id')).action(
+      async (id: string, options: OutputOptions, command: Command) => {
+        const path = `/rules/${encodeURIComponent(id)}`;
+        const rule = await callApi(apiTarget(command), 'PATCH', path, ruleViewSchema, { enabled });
+        write(options.json ? JSON.stringify(rule) : `${rule.id} is ${rule.state}`);
+      },
+    );
+  }
+  api(rules.command('rm').description('remove a rule and what it waits for').argument('<rule>', 'its id')).action(
+    async (id: string, options: OutputOptions, command: Command) => {
+      await callApi(apiTarget(command), 'DELETE', `/rules/${encodeURIComponent(id)}`, z.undefined());
+      write(options.json ? JSON.stringify({ removed: id }) : `${id} is removed`);
+    },
+  );
+  api(rules.command('runs').description('what rules have done').argument('[rule]', 'only this one')).action(
+    async (rule: string | undefined, options: OutputOptions, command: Command) => {
+      await listRuns(apiTarget(command), rule, options);
+    },
+  );
+  api(rules.command('timers').description('what rules wait for')).action(
+    async (options: OutputOptions, command: Command) => {
+      await listTimers(apiTarget(command), options);
+    },
+  );
+
+  const modes = muster.command('mode').description('the mode that rules ask for: day, evening, away, …');
+  api(modes.command('show').description('show it')).action(async (options: OutputOptions, command: Command) => {
+    const mode = await callApi(apiTarget(command), 'GET', '/mode', modeSchema);
+    write(
+      options.json ? JSON.stringify(mode) : `${mode.mode}${mode.setBy === null ? '' : `  set by ${plain(mode.setBy)}`}`,
+    );
+  });
+  api(modes.command('set').description('set it').argument('<mode>', 'a lower-case name')).action(
+    async (name: string, options: OutputOptions, command: Command) => {
+      const mode = await callApi(apiTarget(command), 'PUT', '/mode', modeSchema, { mode: name });
+      write(options.json ? JSON.stringify(mode) : mode.mode);
+    },
+  );
+}
+
+function plainLines(text: string): string {
+  return text.split('\n').map(plain).join('\n');
+}
