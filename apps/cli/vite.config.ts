@@ -1,3 +1,7 @@
+import path from 'node:path';
 import { migrationAssets, nodeApplication } from '../../vite.node.ts';
 
-export default nodeApplication(import.meta.dirname, migrationAssets);
+export default nodeApplication(import.meta.dirname, {
+  ...migrationAssets,
+  'motion-light.yaml': path.join(import.meta.dirname, '../../docs/examples/motion-light.yaml'),
+});

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { deviceId, type Credentials, type DecommissionReport, type Device } from '@muster/contract';
-import { VirtualDevice } from '@muster/simulator';
+import { sensorNode, VirtualDevice } from '@muster/simulator';
 import mqtt, { type MqttClient } from 'mqtt';
 import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { execute } from '../system.ts';
@@ -36,7 +36,7 @@ async function start(
   at = broker.name,
 ): Promise<VirtualDevice> {
   const target = { name: at, url: await urlOf(at), username, password, ca };
-  const virtual = new VirtualDevice({ id, broker: target, intervalMs: 1_000, onError: () => undefined });
+  const virtual = new VirtualDevice({ id, broker: target, node: sensorNode(1_000), onError: () => undefined });
   virtual.start();
   return virtual;
 }

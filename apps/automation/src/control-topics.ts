@@ -120,8 +120,8 @@ export class ControlTopics {
   address(effect: PublishEffect, brokerOf: (device: string) => string | undefined): readonly AddressedEffect[] {
     const match = this.#options.topicMap.match(effect.topic);
     const broker = match?.device.valid === true ? brokerOf(match.device.id) : undefined;
-    if (broker !== undefined && this.#connections.has(broker)) return [{ broker, toAll: false, effect }];
-    return [...this.#connections.keys()].map((name) => ({ broker: name, toAll: this.#connections.size > 1, effect }));
+    if (broker !== undefined && this.#connections.has(broker)) return [{ broker, isCopy: false, effect }];
+    return [...this.#connections.keys()].map((name, index) => ({ broker: name, isCopy: index > 0, effect }));
   }
 
   /** Publishes; resolves when every broker has acknowledged. */
@@ -164,7 +164,7 @@ export class ControlTopics {
     await Promise.all([...this.#connections.values()].map((connection) => connection.close(drainMs)));
   }
 
-  async #publish({ broker, toAll, effect }: AddressedEffect): Promise<void> {
+  async #publish({ broker, isCopy, effect }: AddressedEffect): Promise<void> {
     await this.#connections.get(broker)?.publish(effect.topic, effect.payload, {
       qos: effect.qos,
       retain: effect.retain,
@@ -172,7 +172,7 @@ export class ControlTopics {
         messageExpiryInterval: effect.expirySeconds,
         userProperties: {
           [RULES_PROPERTY]: effect.chain.join(','),
-          ...(toAll ? { [RELAY_PROPERTY]: 'automation' } : {}),
+          ...(isCopy ? { [RELAY_PROPERTY]: 'automation' } : {}),
         },
       },
     });
@@ -196,7 +196,7 @@ export class ControlTopics {
         .map((filter) => ({
           ...{ filter, qos: 1, retainHandling: 2 },
           identifier: this.#identifiers.get(filter) ?? 0,
-        })) as readonly Subscription[],
+        })),
       removed: [...before.keys()].filter((filter) => !this.#identifiers.has(filter)),
     };
   }

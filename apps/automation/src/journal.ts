@@ -1,4 +1,4 @@
-import { isDataError, NOTICE_CHANNEL, Prisma, type PrismaClient } from '@muster/database';
+import { isDataError, NOTICE_CHANNEL, type Prisma, type PrismaClient } from '@muster/database';
 import type { Logger } from '@muster/service';
 import pRetry from 'p-retry';
 import { timerKey, type Effect, type Reaction, type Timer, type TimerName, type TriggerEvent } from './reaction.ts';
@@ -6,8 +6,8 @@ import { timerKey, type Effect, type Reaction, type Timer, type TimerName, type 
 /** A publication of a run, and the broker that it is for. */
 export interface AddressedEffect {
   readonly broker: string;
-  /** Every broker gets it: then none of them is to be told twice. */
-  readonly toAll: boolean;
+  /** Another broker gets it too: this one counts as carried over from there. */
+  readonly isCopy: boolean;
   readonly effect: Extract<Effect, { kind: 'publish' }>;
 }
 
@@ -261,9 +261,9 @@ export class Journal {
     const rows = entries
       .flatMap(({ runs = [] }) => runs)
       .filter(({ rule }) => this.#isToBeWritten(rule))
-      .map(({ rule, version, event, outcome, detail }) => ({
+      .map(({ rule, version, atMs, event, outcome, detail }) => ({
         ...{ rule, version, outcome, detail: detail ?? null },
-        at: new Date(event.atMs),
+        at: new Date(atMs),
         subject: Object.entries(event.captures)
           .map(([name, value]) => `${name}=${value}`)
           .join(' '),

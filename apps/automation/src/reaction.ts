@@ -66,6 +66,7 @@ export interface Reaction {
   readonly runs: {
     readonly rule: string;
     readonly version: number;
+    readonly atMs: number;
     readonly event: TriggerEvent;
     readonly outcome: 'acted' | 'waiting' | 'overridden' | 'failed' | 'stopped';
     readonly detail: string | undefined;

@@ -232,7 +232,7 @@ export class RuleEngine {
       this.#timers.delete(key);
       const action = compiled.actions[index];
       if (action !== undefined) this.#act(compiled, action, timer.trigger, [], nowMs, reaction);
-      this.#record(compiled, timer.trigger, reaction);
+      this.#record(compiled, timer.trigger, nowMs, reaction);
     } else {
       this.#timers.set(key, { ...timer, state: 'done' });
       const trigger = compiled.triggers[index];
@@ -315,25 +315,32 @@ export class RuleEngine {
       this.#rules.delete(id);
       this.use([...this.#rules.values()]);
       reaction.stops.push({ rule: id, reason: why });
-      reaction.runs.push({ rule: id, version: compiled.version, event, outcome: 'stopped', detail: why });
+      reaction.runs.push({ rule: id, version: compiled.version, atMs: nowMs, event, outcome: 'stopped', detail: why });
       return;
     }
     if (this.#overriddenUntil(compiled, event.captures, nowMs) !== undefined) {
-      reaction.runs.push({ rule: id, version: compiled.version, event, outcome: 'overridden', detail: undefined });
+      reaction.runs.push({
+        rule: id,
+        version: compiled.version,
+        atMs: nowMs,
+        event,
+        outcome: 'overridden',
+        detail: undefined,
+      });
       return;
     }
     const scope = this.#scope(compiled, event, nowMs);
     try {
       if (!compiled.conditions.every((condition) => condition.evaluate(scope) === true)) return;
     } catch (error) {
-      reaction.runs.push(failed(compiled, event, error));
+      reaction.runs.push(failed(compiled, event, nowMs, error));
       return;
     }
     for (const action of compiled.actions) {
       try {
         if (action.condition !== undefined && action.condition.evaluate(scope) !== true) continue;
       } catch (error) {
-        reaction.runs.push(failed(compiled, event, error));
+        reaction.runs.push(failed(compiled, event, nowMs, error));
         continue;
       }
       const { after } = action.action;
@@ -346,7 +353,7 @@ export class RuleEngine {
         );
       }
     }
-    this.#record(compiled, event, reaction);
+    this.#record(compiled, event, nowMs, reaction);
   }
 
   #act(
@@ -361,7 +368,7 @@ export class RuleEngine {
       reaction.effects.push(this.#effectOf(action, value, compiled, event, chain, nowMs));
     } catch (error) {
       if (!(error instanceof ConditionError) && !(error instanceof ContractError)) throw error;
-      reaction.runs.push(failed(compiled, event, error));
+      reaction.runs.push(failed(compiled, event, nowMs, error));
       return;
     }
     if (action.kind === 'mode') this.#mode = action.mode;
@@ -403,13 +410,14 @@ export class RuleEngine {
     }
   }
 
-  #record(compiled: CompiledRule, event: TriggerEvent, reaction: Reaction): void {
+  #record(compiled: CompiledRule, event: TriggerEvent, nowMs: number, reaction: Reaction): void {
     const { id } = compiled.rule;
     const waiting = reaction.timers.filter(({ rule, part }) => rule === id && part.startsWith('action:'));
     if (reaction.effects.length === 0 && waiting.length === 0) return;
     reaction.runs.push({
       rule: id,
       version: compiled.version,
+      atMs: nowMs,
       event,
       outcome: reaction.effects.length > 0 ? 'acted' : 'waiting',
       detail: reaction.effects.map(describeEffect).join('; ') || undefined,
@@ -485,9 +493,16 @@ function eventOf(
   };
 }
 
-function failed(compiled: CompiledRule, event: TriggerEvent, error: unknown): Reaction['runs'][number] {
+function failed(compiled: CompiledRule, event: TriggerEvent, nowMs: number, error: unknown): Reaction['runs'][number] {
   if (!(error instanceof ConditionError) && !(error instanceof ContractError)) throw error;
-  return { rule: compiled.rule.id, version: compiled.version, event, outcome: 'failed', detail: error.message };
+  return {
+    rule: compiled.rule.id,
+    version: compiled.version,
+    atMs: nowMs,
+    event,
+    outcome: 'failed',
+    detail: error.message,
+  };
 }
 
 function describeEffect(effect: Effect): string {

@@ -1,7 +1,7 @@
 import { ruleSchema, type Rule } from '@muster/contract';
 import { Cron } from 'croner';
 import { isNode, LineCounter, parseDocument, type Document } from 'yaml';
-import { z } from 'zod';
+import { type z } from 'zod';
 import { ConditionError, parseCondition } from './conditions.ts';
 
 /** A place in a text, counted from 1. */

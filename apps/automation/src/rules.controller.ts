@@ -9,6 +9,8 @@ import {
   ruleListSchema,
   rulePatchSchema,
   ruleRunListSchema,
+  ruleRunQuerySchema,
+  ruleVersionQuerySchema,
   ruleViewSchema,
   timerListSchema,
   type Mode,
@@ -18,22 +20,18 @@ import {
   type RuleList,
   type RulePatch,
   type RuleRunList,
+  type RuleRunQuery,
+  type RuleVersionQuery,
   type RuleView,
   type TimerList,
 } from '@muster/contract';
 import { PrismaClient } from '@muster/database';
 import { ProblemError } from '@muster/service';
 import { ApiProblem, RequireScope, type SignedInRequest } from '@muster/service/rest';
-import { z } from 'zod';
 import { Automation } from './automation.ts';
 import { readRules, RuleError, type WrittenRule } from './rule-source.ts';
 import { RuleStore } from './rule-store.ts';
 
-const versionQuerySchema = z.strictObject({ version: z.coerce.number().int().min(1).optional() });
-const runQuerySchema = z.strictObject({
-  rule: ruleIdSchema.optional(),
-  limit: z.coerce.number().int().min(1).max(1_000).default(100),
-});
 const MAX_TIMERS = 1_000;
 
 /** The REST resources of rules, what they wait for, what they did, and the mode. */
@@ -88,7 +86,7 @@ export class RulesController {
   @ApiProblem(401, 404, 422)
   async findRule(
     @Param('id', { schema: ruleIdSchema }) id: string,
-    @Query({ schema: versionQuerySchema }) { version }: z.infer<typeof versionQuerySchema>,
+    @Query({ schema: ruleVersionQuerySchema }) { version }: RuleVersionQuery,
   ): Promise<RuleView> {
     return this.rules.find(id, version);
   }
@@ -122,9 +120,7 @@ export class RulesController {
   @ApiOperation({ summary: 'What rules have done within a week, the newest first; at most 60 a minute of each rule' })
   @ApiResponse({ status: 200, description: 'Runs', standardSchema: ruleRunListSchema })
   @ApiProblem(401, 422)
-  async listRuns(
-    @Query({ schema: runQuerySchema }) { rule, limit }: z.infer<typeof runQuerySchema>,
-  ): Promise<RuleRunList> {
+  async listRuns(@Query({ schema: ruleRunQuerySchema }) { rule, limit }: RuleRunQuery): Promise<RuleRunList> {
     return { items: await this.rules.runs(rule, limit) };
   }
 

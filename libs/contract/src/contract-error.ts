@@ -14,7 +14,8 @@ export type ContractErrorCode =
   | 'not-a-text'
   | 'invalid-status'
   | 'invalid-info'
-  | 'invalid-digest';
+  | 'invalid-digest'
+  | 'not-a-light-command';
 
 /** The only error that this library throws; `code` is stable and may be used as a metric label. */
 export class ContractError extends Error {

@@ -2,6 +2,7 @@ export * from './contract-error.ts';
 export * from './device-id.ts';
 export * from './digest.ts';
 export * from './info.ts';
+export * from './light.ts';
 export * from './payload.ts';
 export * from './rest/access.ts';
 export * from './rest/automation.ts';

@@ -1,12 +1,13 @@
 import { encodeBirth, encodeOffline, type DeviceId, type StatedReason } from '@muster/contract';
 import { reconnectDelayMs, type BrokerTarget } from '@muster/broker';
 import { connect, type MqttClient } from 'mqtt';
+import type { NodeLink, VirtualNode } from './nodes.ts';
 
-/** What a virtual device is and how often it reports. */
+/** What a virtual device is. */
 export interface VirtualDeviceOptions {
   readonly id: DeviceId;
   readonly broker: BrokerTarget;
-  readonly intervalMs: number;
+  readonly node: VirtualNode;
   readonly onError: (error: Error) => void;
 }
 
@@ -20,7 +21,7 @@ export class VirtualDevice {
   readonly id: DeviceId;
   readonly #options: VirtualDeviceOptions;
   #client: MqttClient | undefined;
-  #timer: NodeJS.Timeout | undefined;
+  #stopNode: () => void = () => undefined;
   #retry: NodeJS.Timeout | undefined;
   /** Seconds since 1970 at the first start: what a real device keeps in flash also only grows. */
   #session = Math.floor(Date.now() / 1000);
@@ -60,7 +61,7 @@ export class VirtualDevice {
 
   #halt(): void {
     this.#running = false;
-    clearInterval(this.#timer);
+    this.#stopNode();
     clearTimeout(this.#retry);
   }
 
@@ -69,7 +70,7 @@ export class VirtualDevice {
   }
 
   #connect(): void {
-    const { broker } = this.#options;
+    const { broker, node } = this.#options;
     this.#session += 1;
     this.#sequence = 0;
     const client = connect(broker.url, {
@@ -94,17 +95,21 @@ export class VirtualDevice {
       client.publish(this.#topic('status'), encodeBirth(this.#session, Date.now()), { qos: 1, retain: true });
       client.publish(
         this.#topic('info'),
-        JSON.stringify({ model: 'virtual DHT22', firmware: '0.1.0', keep_alive: KEEP_ALIVE_SECONDS }),
+        JSON.stringify({
+          ...{ model: node.model, firmware: '0.1.0', keep_alive: KEEP_ALIVE_SECONDS },
+          ...(node.topics.length === 0 ? {} : { topics: node.topics }),
+        }),
         {
           qos: 1,
           retain: true,
         },
       );
-      this.#report();
-      this.#timer = setInterval(() => this.#report(), this.#options.intervalMs);
+      if (node.commands.length > 0) client.subscribe([...node.commands], { qos: 1 });
+      this.#stopNode = node.start(this.#link(client));
     });
+    client.on('message', (_topic, payload) => node.onCommand?.(this.#link(client), payload.toString()));
     client.on('close', () => {
-      clearInterval(this.#timer);
+      this.#stopNode();
       if (!this.#running) return;
       this.#failedAttempts += 1;
       const delayMs = reconnectDelayMs({ failedAttempts: this.#failedAttempts, shortLived: 0 }, Math.random());
@@ -112,22 +117,14 @@ export class VirtualDevice {
     });
   }
 
-  #report(): void {
-    this.#sequence += 1;
-    const now = Date.now();
-    const hours = now / 3_600_000;
-    const telemetry = {
-      temp: rounded(21 + 3 * Math.sin((hours / 24) * 2 * Math.PI) + Math.random() * 0.3),
-      hum: rounded(45 + 5 * Math.cos((hours / 24) * 2 * Math.PI) + Math.random()),
-      vbat: rounded(3.9 + Math.random() * 0.02),
-      ts: now,
-      session: this.#session,
-      seq: this.#sequence,
+  #link(client: MqttClient): NodeLink {
+    return {
+      publish: (topic, payload, options) => void client.publish(topic, payload, options),
+      report: (readings) => {
+        this.#sequence += 1;
+        const telemetry = { ...readings, ts: Date.now(), session: this.#session, seq: this.#sequence };
+        client.publish(this.#topic('telemetry'), JSON.stringify(telemetry), { qos: 1 });
+      },
     };
-    this.#client?.publish(this.#topic('telemetry'), JSON.stringify(telemetry), { qos: 1 });
   }
-}
-
-function rounded(value: number): number {
-  return Math.round(value * 100) / 100;
 }

@@ -1,7 +1,5 @@
-import { createHmac } from 'node:crypto';
 import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { deviceId, type DeviceId } from '@muster/contract';
 import type { BrokerTarget } from '@muster/broker';
 import { migrate, openDatabase } from '@muster/database';
 import { EngineError, lastWords, ManagedProcess, ProcessLedger, StateFolder, type Secrets } from '@muster/engines';
@@ -14,10 +12,11 @@ import {
   type ServiceName,
 } from '@muster/security';
 import type { InfluxTarget } from '@muster/telemetry';
-import { VirtualDevice } from '@muster/simulator';
+import type { ApiTarget } from '../api-client.ts';
 import { planEngines, type BrokerPlan, type EnginePlan } from './engines.ts';
 import { choosePorts, type PortName, type UpOptions } from './settings.ts';
 import { Supervisor, type SupervisorEvent } from './supervisor.ts';
+import { saveFirstRules, VirtualFleet } from './virtual-fleet.ts';
 import { watchBuilds } from './watch.ts';
 
 /** Where everything of a running system is, as `--json` prints it. */
@@ -53,7 +52,6 @@ const ROOT = path.join(import.meta.dirname, '../../..');
 const READY_LIMIT_MS = 60_000;
 const STOP_LIMIT_MS = 15_000;
 const LEFTOVER_LIMIT_MS = 10_000;
-const DEVICE_INTERVAL_MS = 5_000;
 
 /** The services; they start and stop together. */
 const SERVICES = ['ingestion', 'presence', 'automation', 'alerting', 'registry'] as const;
@@ -64,7 +62,7 @@ export class LocalSystem {
   readonly #folder: StateFolder;
   readonly #supervisor: Supervisor;
   readonly #ledger: ProcessLedger;
-  #devices: readonly VirtualDevice[] = [];
+  #fleet: VirtualFleet | undefined;
   #stopWatching: () => Promise<void> = () => Promise.resolve();
   #ports: Readonly<Record<PortName, number>> | undefined;
 
@@ -110,8 +108,9 @@ export class LocalSystem {
     if (applied.length > 0) onStep(`applied ${applied.join(', ')}`);
 
     const secrets = this.#folder.secrets();
-    const devices = virtualDeviceIds(options.devices);
-    await provision(engines.postgresUrl, secrets, options, devices);
+    const fleet = new VirtualFleet(options.devices, secrets);
+    this.#fleet = fleet;
+    await provision(engines.postgresUrl, secrets, options, fleet);
 
     onStep(`starting ${['agent', ...SERVICES].join(', ')}`);
     // At once: an agent changes nothing at a broker that was restarted before the services are back.
@@ -142,11 +141,12 @@ export class LocalSystem {
         onBuilt: (name) => this.#supervisor.restart(name),
       });
     }
-    if (devices.length > 0) {
-      onStep(`starting ${devices.length} virtual devices`);
-      this.#startDevices(devices, engines.brokers, secrets);
-    }
     const origin = `http://127.0.0.1:${ports.api}`;
+    if (fleet.hasRooms) await this.#firstRules(engines.postgresUrl, { url: origin, token: secrets.token });
+    if (fleet.size > 0) {
+      onStep(`starting ${fleet.size} virtual devices`);
+      fleet.start(engines.brokers);
+    }
     return {
       ready: true,
       api: { url: origin, token: secrets.token },
@@ -166,11 +166,19 @@ export class LocalSystem {
   /** Stops in order: devices say goodbye, services drain, engines last. Safe at any moment of the start. */
   async stop(): Promise<void> {
     await this.#stopWatching();
-    const farewell = Promise.allSettled(this.#devices.map((device) => device.stop('shutdown')));
-    await Promise.race([farewell, delay(5_000, undefined, { ref: false })]);
+    await this.#fleet?.stop();
     const brokers = Object.keys(this.#supervisor.pids).filter((name) => name.startsWith('mosquitto-'));
     await this.#supervisor.stop([[...SERVICES], ['agent'], brokers, ['influxdb', 'postgres']], STOP_LIMIT_MS);
     this.#folder.release();
+  }
+
+  async #firstRules(postgresUrl: string, api: ApiTarget): Promise<void> {
+    const database = openDatabase(postgresUrl, 'up', 1);
+    try {
+      if (await saveFirstRules(database, api)) this.observer.onStep('saved the example rules: lights at motion, modes');
+    } finally {
+      await database.$disconnect();
+    }
   }
 
   async #service(name: AppName, port: number, environment: Readonly<Record<string, string>>): Promise<void> {
@@ -189,31 +197,6 @@ export class LocalSystem {
     });
     await waitUntilReady(name, service, port, logFile);
   }
-
-  #startDevices(ids: readonly DeviceId[], brokers: BrokerPlan, secrets: Secrets): void {
-    this.#devices = ids.map((id, index) => {
-      const broker = brokers.devices[index % brokers.devices.length];
-      if (broker === undefined) throw new Error('a system has at least one broker');
-      const account = brokers.accounts === 'agent' ? { username: id, password: devicePassword(secrets, id) } : {};
-      return new VirtualDevice({
-        id,
-        broker: { ...broker, ...account },
-        intervalMs: DEVICE_INTERVAL_MS,
-        onError: () => undefined,
-      });
-    });
-    for (const device of this.#devices) device.start();
-  }
-}
-
-function virtualDeviceIds(count: number): readonly DeviceId[] {
-  const width = String(count).length;
-  return Array.from({ length: count }, (_, index) => deviceId(`virtual-${String(index + 1).padStart(width, '0')}`));
-}
-
-/** The password of a virtual device: the same at every start, and kept nowhere. */
-function devicePassword(secrets: Secrets, id: DeviceId): string {
-  return createHmac('sha256', secrets.devices).update(id).digest('base64url');
 }
 
 /** Accounts of services and virtual devices, and the token of whoever starts the system. */
@@ -221,7 +204,7 @@ async function provision(
   postgresUrl: string,
   secrets: Secrets,
   options: UpOptions,
-  devices: readonly DeviceId[],
+  fleet: VirtualFleet,
 ): Promise<void> {
   const database = openDatabase(postgresUrl, 'up', 1);
   try {
@@ -234,7 +217,7 @@ async function provision(
           password: secrets[service],
         })),
         ...(options.sharedAccount ? [shared] : []),
-        ...devices.map((id) => ({ kind: 'device' as const, username: id, password: devicePassword(secrets, id) })),
+        ...fleet.accounts,
       ],
       options.sharedAccount ? [] : [SHARED_USERNAME],
     );

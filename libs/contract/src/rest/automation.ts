@@ -180,7 +180,7 @@ function byKey<Kinds extends Readonly<Record<string, z.ZodType>>>(
     }
     const parsed = schema.safeParse(value);
     if (parsed.success) return { kind, ...(parsed.data as object) };
-    for (const issue of parsed.error.issues) context.addIssue({ ...issue, path: [...issue.path] } as never);
+    for (const issue of parsed.error.issues) context.addIssue({ ...issue, path: [...issue.path] });
     return z.NEVER;
   }) as never;
 }
@@ -268,6 +268,19 @@ export const rulePatchSchema = z
   .meta({ id: 'RulePatch' });
 /** See {@link rulePatchSchema}. */
 export type RulePatch = z.infer<typeof rulePatchSchema>;
+
+/** Which version of a rule is meant; the newest where it is left out. */
+export const ruleVersionQuerySchema = z.strictObject({ version: z.coerce.number().int().min(1).optional() });
+/** See {@link ruleVersionQuerySchema}. */
+export type RuleVersionQuery = z.infer<typeof ruleVersionQuerySchema>;
+
+/** Which runs are asked for. */
+export const ruleRunQuerySchema = z.strictObject({
+  rule: ruleIdSchema.optional(),
+  limit: z.coerce.number().int().min(1).max(1_000).default(100),
+});
+/** See {@link ruleRunQuerySchema}. */
+export type RuleRunQuery = z.infer<typeof ruleRunQuerySchema>;
 
 /** What a rule has done, the newest first. */
 export const ruleRunListSchema = z
