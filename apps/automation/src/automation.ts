@@ -184,14 +184,8 @@ export class Automation {
     this.#stopRules(reaction);
     const lasting: Entry = { timers, overrides, effects: effects.filter(({ kind }) => kind !== 'publish') };
     const mustLast = timers.length > 0 || overrides.length > 0 || publications.length < effects.length;
-    if (mustLast) await journal.write({ ...lasting, runs });
-    else if (runs.length > 0) this.#record(runs);
-  }
-
-  #record(runs: Reaction['runs']): void {
-    this.#parts.journal
-      .write({ runs })
-      .catch((error: unknown) => this.#parts.logger.warn({ err: error }, 'what a rule did is not on record'));
+    journal.note(runs);
+    if (mustLast) await journal.write(lasting);
   }
 
   #publish(effects: readonly Extract<Effect, { kind: 'publish' }>[], trigger: string): void {
@@ -252,6 +246,7 @@ export class Automation {
     const { engine, journal, metrics, brokers } = this.#parts;
     const { effects, timers, runs, overrides } = reaction;
     for (const { outcome } of runs) metrics.runs.inc({ outcome });
+    journal.note(runs);
     this.#stopRules(reaction);
     const publications = effects
       .filter((effect) => effect.kind === 'publish')
@@ -264,7 +259,6 @@ export class Automation {
       timers: now === undefined ? timers : [now, ...timers],
       dropped: now === undefined ? [timer] : [],
       overrides,
-      runs,
       effects: effects.filter(({ kind }) => kind !== 'publish'),
       begun: publications.length === 0 ? [] : [run],
     });

@@ -1,6 +1,7 @@
 import { isDataError, NOTICE_CHANNEL, type Prisma, type PrismaClient } from '@muster/database';
 import type { Logger } from '@muster/service';
 import pRetry from 'p-retry';
+import { subjectOf } from './values.ts';
 import { timerKey, type Effect, type Reaction, type Timer, type TimerName, type TriggerEvent } from './reaction.ts';
 
 /** A publication of a run, and the broker that it is for. */
@@ -25,7 +26,6 @@ export interface Entry {
   readonly timers?: readonly Timer[];
   readonly dropped?: readonly TimerName[];
   readonly overrides?: Reaction['overrides'];
-  readonly runs?: Reaction['runs'];
   readonly effects?: readonly Effect[];
   readonly begun?: readonly Run[];
   readonly ended?: readonly Run[];
@@ -48,8 +48,10 @@ interface Row extends TimerName {
 }
 
 const GATHER_MS = 2;
-/** A rule that acts all the time is not written down each time. */
-const MAX_RUNS_A_MINUTE = 60;
+const NOTE_DELAY_MS = 250;
+/** A rule that acts all the time is not written down each time, nor are all rules together. */
+const MAX_NOTED_A_MINUTE = 60;
+const MAX_NOTED_IN_ALL = 3_000;
 const KEEP_RUNS_MS = 7 * 86_400_000;
 const PRUNE_INTERVAL_MS = 3_600_000;
 
@@ -62,7 +64,11 @@ export class Journal {
   #working: Promise<void> | undefined;
   #pruneTimer: NodeJS.Timeout | undefined;
   readonly #abort = new AbortController();
-  readonly #written = new Map<string, { minute: number; count: number }>();
+  #notes: Reaction['runs'][number][] = [];
+  #noteTimer: NodeJS.Timeout | undefined;
+  readonly #noted = new Map<string, number>();
+  #notedInAll = 0;
+  #minute = 0;
 
   constructor(
     private readonly database: PrismaClient,
@@ -127,6 +133,8 @@ export class Journal {
     const timer = setTimeout(() => this.#abort.abort(new Error('automation is stopping')), limitMs);
     await this.#working;
     clearTimeout(timer);
+    clearTimeout(this.#noteTimer);
+    if (this.#notes.length > 0) await this.#writeNotes();
   }
 
   async #work(): Promise<void> {
@@ -165,7 +173,6 @@ export class Journal {
       ...this.#timerStatements(entries),
       ...this.#overrideStatements(entries),
       ...this.#effectStatements(entries),
-      ...this.#runStatements(entries),
     ];
     if (statements.length > 0) await this.database.$transaction(statements);
   }
@@ -257,30 +264,40 @@ export class Journal {
     ];
   }
 
-  #runStatements(entries: readonly Entry[]): readonly Prisma.PrismaPromise<unknown>[] {
-    const rows = entries
-      .flatMap(({ runs = [] }) => runs)
-      .filter(({ rule }) => this.#isToBeWritten(rule))
-      .map(({ rule, version, atMs, event, outcome, detail }) => ({
-        ...{ rule, version, outcome, detail: detail ?? null },
-        at: new Date(atMs),
-        subject: Object.entries(event.captures)
-          .map(([name, value]) => `${name}=${value}`)
-          .join(' '),
-        trigger: event as unknown as Prisma.InputJsonObject,
-      }));
-    return rows.length === 0 ? [] : [this.database.ruleRun.createMany({ data: rows })];
+  /** Keeps what rules have done, for people to look at; of a rule that acts all the time not every time. */
+  note(runs: Reaction['runs']): void {
+    const minute = Math.floor(Date.now() / 60_000);
+    if (minute !== this.#minute) {
+      this.#minute = minute;
+      this.#noted.clear();
+      this.#notedInAll = 0;
+    }
+    for (const run of runs) {
+      const count = this.#noted.get(run.rule) ?? 0;
+      if (count >= MAX_NOTED_A_MINUTE || this.#notedInAll >= MAX_NOTED_IN_ALL) continue;
+      this.#noted.set(run.rule, count + 1);
+      this.#notedInAll += 1;
+      this.#notes.push(run);
+    }
+    if (this.#notes.length > 0) this.#noteTimer ??= setTimeout(() => void this.#writeNotes(), NOTE_DELAY_MS);
   }
 
-  #isToBeWritten(rule: string): boolean {
-    const minute = Math.floor(Date.now() / 60_000);
-    const written = this.#written.get(rule);
-    if (written?.minute !== minute) {
-      this.#written.set(rule, { minute, count: 1 });
-      return true;
+  async #writeNotes(): Promise<void> {
+    this.#noteTimer = undefined;
+    const rows = this.#notes.splice(0).map(({ rule, version, atMs, event, outcome, detail }) => ({
+      ...{ rule, version, outcome, detail: detail ?? null, at_ms: atMs, trigger: event },
+      subject: subjectOf(event.captures),
+    }));
+    try {
+      // Not through Prisma's query compiler, which costs more than all the rest of a rule.
+      await this.database.$executeRaw`
+        INSERT INTO rule_run (rule, version, at, subject, trigger, outcome, detail)
+        SELECT rule, version, to_timestamp(at_ms / 1000.0), subject, trigger, outcome, detail
+        FROM jsonb_to_recordset(${JSON.stringify(rows)}::jsonb) AS row(rule text, version int, at_ms float8,
+             subject text, trigger jsonb, outcome text, detail text)`;
+    } catch (error) {
+      this.logger.warn({ err: error, runs: rows.length }, 'what rules did is not on record; they go on');
     }
-    written.count += 1;
-    return written.count <= MAX_RUNS_A_MINUTE;
   }
 
   async #prune(): Promise<void> {

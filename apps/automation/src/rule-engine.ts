@@ -426,10 +426,14 @@ export class RuleEngine {
 
   #scope(compiled: CompiledRule, event: TriggerEvent, nowMs: number): ConditionScope {
     const { captures, ...facts } = event;
+    const zone = compiled.rule.timezone ?? this.timeZone;
     return {
       trigger: { ...facts, ...captures },
       mode: this.#mode,
-      time: timeIn(compiled.rule.timezone ?? this.timeZone, nowMs),
+      // Calendars are slow, and few conditions ask.
+      get time() {
+        return timeIn(zone, nowMs);
+      },
     };
   }
 

@@ -5,6 +5,10 @@ import { ProblemError } from '@muster/service';
 import type { RuleInForce } from './compiled-rule.ts';
 import { storedRule, type WrittenRule } from './rule-source.ts';
 
+/** Held while rules are saved. Any constant of our own does. */
+const APPLY_LOCK = 772_231_002;
+const APPLY_LIMIT_MS = 20_000;
+
 /** Rules and their versions in PostgreSQL. */
 export class RuleStore {
   constructor(private readonly database: PrismaClient) {}
@@ -24,34 +28,45 @@ export class RuleStore {
 
   /** Saves rules, each as a new version where it differs from the newest; all of them or none. */
   async apply(written: readonly WrittenRule[], author: string, dryRun: boolean): Promise<RuleApplied> {
-    return this.database.$transaction(async (transaction) => {
-      const rules: RuleApplied['rules'] = [];
-      for (const { rule, written: definition } of written) {
-        const before = await transaction.rule.findUnique({ where: { id: rule.id } });
-        const newest =
-          before === null
-            ? null
-            : await transaction.ruleVersion.findUnique({
-                where: { rule_version: { rule: rule.id, version: before.version } },
-              });
-        const isSame = newest !== null && isDeepStrictEqual(newest.definition, definition);
-        if (isSame && before !== null) {
-          rules.push({ id: rule.id, version: before.version, change: 'unchanged' });
-          continue;
-        }
-        // A rule that was removed and comes again goes on counting: no two definitions share a number.
-        const last = await transaction.ruleVersion.aggregate({ where: { rule: rule.id }, _max: { version: true } });
-        const version = (last._max.version ?? 0) + 1;
-        rules.push({ id: rule.id, version, change: before === null ? 'created' : 'updated' });
-        if (dryRun) continue;
-        await transaction.ruleVersion.create({
-          data: { rule: rule.id, version, author, definition: definition as Prisma.InputJsonObject },
+    return this.database.$transaction(
+      async (transaction) => {
+        // Two at once would give the same number to two definitions.
+        await transaction.$executeRaw`SELECT pg_advisory_xact_lock(${APPLY_LOCK})`;
+        const known = await transaction.$queryRaw<{ id: string; version: number; definition: unknown; last: number }[]>`
+          SELECT numbers.rule AS id, rule.version, current.definition, numbers.last
+          FROM (SELECT rule, max(version) AS last FROM rule_version GROUP BY rule) AS numbers
+          LEFT JOIN rule ON rule.id = numbers.rule
+          LEFT JOIN rule_version AS current ON current.rule = rule.id AND current.version = rule.version`;
+        const byId = new Map(known.map((row) => [row.id, row]));
+        const planned = written.map(({ rule, written: definition }) => {
+          const before = byId.get(rule.id);
+          const exists = before !== undefined && before.definition !== null;
+          if (exists && isDeepStrictEqual(before.definition, definition))
+            return { rule, definition, version: before.version, change: 'unchanged' as const };
+          // A rule that was removed and comes again goes on counting: no two definitions share a number.
+          const version = (before?.last ?? 0) + 1;
+          return { rule, definition, version, change: exists ? ('updated' as const) : ('created' as const) };
         });
-        const state = { version, enabled: rule.enabled, stopped: null, stoppedAt: null, updatedAt: new Date() };
-        await transaction.rule.upsert({ where: { id: rule.id }, create: { id: rule.id, ...state }, update: state });
-      }
-      return { dryRun, rules };
-    });
+        const changed = planned.filter(({ change }) => change !== 'unchanged');
+        if (!dryRun && changed.length > 0) {
+          await transaction.ruleVersion.createMany({
+            data: changed.map(({ rule, definition, version }) => ({
+              ...{ rule: rule.id, version, author },
+              definition: definition as Prisma.InputJsonObject,
+            })),
+          });
+          const rows = changed.map(({ rule, version }) => ({ id: rule.id, version, enabled: rule.enabled }));
+          await transaction.$executeRaw`
+            INSERT INTO rule (id, version, enabled)
+            SELECT id, version, enabled
+            FROM jsonb_to_recordset(${JSON.stringify(rows)}::jsonb) AS row(id text, version int, enabled boolean)
+            ON CONFLICT (id) DO UPDATE
+            SET version = excluded.version, enabled = excluded.enabled, stopped = NULL, stopped_at = NULL, updated_at = now()`;
+        }
+        return { dryRun, rules: planned.map(({ rule, version, change }) => ({ id: rule.id, version, change })) };
+      },
+      { timeout: APPLY_LIMIT_MS },
+    );
   }
 
   /** All rules. */
