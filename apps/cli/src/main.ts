@@ -9,6 +9,7 @@ import pRetry from 'p-retry';
 import { z } from 'zod';
 import { createToken, issueCredentials, listTokens, revokeCredentials, revokeToken } from './access-commands.ts';
 import type { ApiTarget } from './api-client.ts';
+import { addPlanCommands } from './plan-commands.ts';
 import { addSecureCommands } from './secure-commands.ts';
 import { decommissionDevice, listDevices, showDevice } from './device-commands.ts';
 import { addPort, durationMs, PORT_NAMES, UsageError, type PortName } from './up/settings.ts';
@@ -214,6 +215,7 @@ function program(): Command {
     });
   addTokenCommands(muster);
   addSecureCommands(muster);
+  addPlanCommands(muster);
 
   api(
     muster

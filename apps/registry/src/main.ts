@@ -26,13 +26,14 @@ import { Decommissioning } from './decommissioning.ts';
 import { DevicesController } from './devices.controller.ts';
 import { Devices } from './devices.ts';
 import { InfoController } from './info.controller.ts';
+import { PlanController } from './plan.controller.ts';
 import { refuseCrossSite } from './same-site.ts';
 import { Tokens } from './tokens.ts';
 
 /** A broker keeps what the registry has not heard for a week. */
 const SESSION_EXPIRY_SECONDS = 7 * 24 * 3_600;
 const CONNECT_TIMEOUT_MS = 10_000;
-const API_CONTROLLERS = [DevicesController, AccessController];
+const API_CONTROLLERS = [DevicesController, AccessController, PlanController];
 
 const configurationSchema = z.object({
   ...serviceVariables,
