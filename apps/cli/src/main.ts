@@ -9,6 +9,7 @@ import pRetry from 'p-retry';
 import { z } from 'zod';
 import { createToken, issueCredentials, listTokens, revokeCredentials, revokeToken } from './access-commands.ts';
 import type { ApiTarget } from './api-client.ts';
+import { addPlanCommands } from './plan-commands.ts';
 import { addSecureCommands } from './secure-commands.ts';
 import { decommissionDevice, listDevices, showDevice } from './device-commands.ts';
 import { addRuleCommands } from './rule-commands.ts';
@@ -216,6 +217,7 @@ function program(): Command {
   addTokenCommands(muster);
   addRuleCommands(muster, api, apiTarget);
   addSecureCommands(muster);
+  addPlanCommands(muster);
 
   api(
     muster

@@ -27,13 +27,14 @@ import { backendVariables, ForwardController, ForwardTargets } from './forward.c
 import { InfoController } from './info.controller.ts';
 import { LiveController } from './live.controller.ts';
 import { LiveReadingFeed } from './live-readings.ts';
+import { PlanController } from './plan.controller.ts';
 import { refuseCrossSite } from './same-site.ts';
 import { Tokens } from './tokens.ts';
 
 /** A broker keeps what the registry has not heard for a week. */
 const SESSION_EXPIRY_SECONDS = 7 * 24 * 3_600;
 const CONNECT_TIMEOUT_MS = 10_000;
-const API_CONTROLLERS = [DevicesController, LiveController, AccessController];
+const API_CONTROLLERS = [DevicesController, LiveController, AccessController, PlanController];
 
 const configurationSchema = z.object({
   ...serviceVariables,

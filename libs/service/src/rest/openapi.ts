@@ -28,6 +28,7 @@ export function ApiProblem(...statuses: readonly number[]): MethodDecorator {
   );
 }
 
+/** A zod schema as JSON Schema. One that has an id is a reference to its definition, which is among the components. */
 function jsonSchema(
   schema: unknown,
   io: 'input' | 'output',
@@ -40,10 +41,7 @@ function jsonSchema(
   } = z.toJSONSchema(schema, { target: 'draft-2020-12', io, unrepresentable: 'any' }) as Record<string, unknown> & {
     $defs?: Record<string, unknown>;
   };
-  const id = schema.meta()?.id;
-  if (id === undefined) return { schema: own, components: $defs };
-  const { id: _id, ...named } = own;
-  return { schema: { $ref: `#/$defs/${id}` }, components: { ...$defs, [id]: named } };
+  return { schema: own, components: $defs };
 }
 
 /** The OpenAPI 3.1 document of the application's REST resources, from their zod schemas. */
