@@ -72,10 +72,10 @@ export class Automation {
     this.#drop(engine.use(await rules.inForce()));
     this.#lastRun = Math.max(0, ...remembered.runs.map(({ number }) => number));
     await this.#know(false);
-    await this.#topics.start(engine.topicFilters, connectTimeoutMs);
-    this.#digest.want(engine.metrics);
+    await this.#topics.start(engine.index.topicFilters, connectTimeoutMs);
+    this.#digest.want(engine.index.metrics);
     await this.#digest.start(connectTimeoutMs);
-    this.#schedules.use(engine.rules);
+    this.#schedules.use(engine.index.rules);
     for (const run of remembered.runs) void this.#resume(run);
     for (const timer of engine.timers.values()) this.#arm(timer);
   }
@@ -140,10 +140,10 @@ export class Automation {
   async #useRules(): Promise<void> {
     const { engine, rules } = this.#parts;
     this.#drop(engine.use(await rules.inForce()));
-    this.#digest.want(engine.metrics);
+    this.#digest.want(engine.index.metrics);
     await this.#know(false);
-    this.#schedules.use(engine.rules);
-    await this.#topics.hear(engine.topicFilters);
+    this.#schedules.use(engine.index.rules);
+    await this.#topics.hear(engine.index.topicFilters);
   }
 
   /** Reads in which state things are; only what is fresh may fire. */
@@ -151,7 +151,7 @@ export class Automation {
     const { database, engine } = this.#parts;
     try {
       const now = Date.now();
-      for (const value of await lastValues(database, [...engine.metrics])) {
+      for (const value of await lastValues(database, [...engine.index.metrics])) {
         const late = !mayFire || now - value.atMs > STALE_AFTER_MS;
         await this.#apply(engine.reading({ ...value, qos: 0, late }, now), 'metric');
       }

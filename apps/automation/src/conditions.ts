@@ -87,7 +87,7 @@ export function parseCondition(source: string, wanted: 'bool' | 'value', lookup?
     metrics: [...metrics],
     evaluate: (scope) => {
       try {
-        return plain(parsed(scope as unknown as Record<string, unknown>));
+        return plain(parsed(scope));
       } catch (thrown) {
         throw conditionError(thrown);
       }

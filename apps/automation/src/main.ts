@@ -62,7 +62,7 @@ if (process.argv.includes('--print-openapi')) {
       rules,
       journal: new Journal(database, logger),
       brokers: new DeviceBrokers(database),
-      metrics: new AutomationMetrics(metrics, armed, () => engine.rules.length),
+      metrics: new AutomationMetrics(metrics, armed, () => engine.index.rules.length),
       logger,
       connect: (self) => ({
         topics: new ControlTopics({

@@ -224,7 +224,7 @@ describe('a rule', () => {
       .message('x', '1', { chain: ['ping', 'pong'] });
     expect(world.stops).toEqual(['it triggered itself: ping → pong → ping']);
     expect(world.message('x', '1').published).toEqual(['y=1', 'x=1']);
-    expect(world.engine.rules.map(({ rule }) => rule.id)).toEqual(['pong']);
+    expect(world.engine.index.rules.map(({ rule }) => rule.id)).toEqual(['pong']);
   });
 
   it('that goes round through a device is stopped', () => {

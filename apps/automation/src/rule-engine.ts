@@ -1,6 +1,5 @@
 import { isDeepStrictEqual } from 'node:util';
 import {
-  buildTopic,
   ContractError,
   type Captures,
   type DigestReading,
@@ -16,9 +15,10 @@ import {
   type RuleInForce,
 } from './compiled-rule.ts';
 import { ConditionError, type ConditionScope } from './conditions.ts';
-import { timerKey, type Effect, type Reaction, type Timer, type TriggerEvent } from './reaction.ts';
-import { TopicIndex } from './topic-index.ts';
-import { filled, subjectOf, timeIn, valueOf } from './values.ts';
+import { timerKey, type Reaction, type Timer, type TriggerEvent } from './reaction.ts';
+import { describeEffect, effectOf, eventOf, failedRun } from './rule-effects.ts';
+import { RuleIndex } from './rule-index.ts';
+import { subjectOf, timeIn, valueOf } from './values.ts';
 
 /** A message on a control topic. */
 export interface ControlMessage {
@@ -51,11 +51,7 @@ interface TriggerState {
  * and world are the caller's.
  */
 export class RuleEngine {
-  #rules = new Map<string, CompiledRule>();
-  #topics = new TopicIndex<CompiledTrigger>();
-  #overrideTopics = new TopicIndex<CompiledRule>();
-  #metrics = new Map<string, CompiledTrigger[]>();
-  #presence: CompiledTrigger[] = [];
+  #index = new RuleIndex([]);
   readonly #states = new Map<string, TriggerState>();
   readonly #lastValues = new Map<string, { readonly value: ReadingValue; readonly atMs: number }>();
   readonly #timers = new Map<string, Timer>();
@@ -74,19 +70,9 @@ export class RuleEngine {
     this.#mode = mode;
   }
 
-  /** Patterns of every topic that some rule names. */
-  get topicFilters(): readonly string[] {
-    const rules = [...this.#rules.values()];
-    const filters = rules.flatMap(({ rule }) => [
-      ...rule.triggers.flatMap((trigger) => (trigger.kind === 'topic' ? [trigger.topic.filter] : [])),
-      ...(rule.override === undefined ? [] : [rule.override.topic.filter]),
-    ]);
-    return [...new Set(filters)].sort();
-  }
-
-  /** Metrics that some rule needs to hear of. */
-  get metrics(): ReadonlySet<string> {
-    return new Set([...this.#rules.values()].flatMap(({ metrics }) => [...metrics]));
+  /** The rules in force. */
+  get index(): RuleIndex {
+    return this.#index;
   }
 
   /** What is waited for. */
@@ -94,36 +80,23 @@ export class RuleEngine {
     return this.#timers;
   }
 
-  /** Rules whose triggers are times. */
-  get rules(): readonly CompiledRule[] {
-    return [...this.#rules.values()];
-  }
-
   /**
    * Takes the rules that are in force from now on; answers the timers that have lost their meaning. A timer stays where
    * the trigger or action that set it is the same as before.
    */
   use(rules: readonly RuleInForce[]): readonly Timer[] {
-    const before = this.#rules;
+    const before = this.#index;
     const lookup = (device: string, metric: string): ReadingValue | undefined =>
       this.#lastValues.get(`${device} ${metric}`)?.value;
-    this.#rules = new Map(
+    this.#index = new RuleIndex(
       rules.map((one) => {
-        const known = before.get(one.rule.id);
-        return [one.rule.id, known?.version === one.version ? known : compileRule(one, lookup)];
+        const known = before.rule(one.rule.id);
+        return known?.version === one.version ? known : compileRule(one, lookup);
       }),
     );
-    this.#topics = new TopicIndex();
-    this.#overrideTopics = new TopicIndex();
-    this.#metrics = new Map();
-    this.#presence = [];
-    for (const compiled of this.#rules.values()) {
-      if (compiled.rule.override !== undefined) this.#overrideTopics.add(compiled.rule.override.topic, compiled);
-      for (const trigger of compiled.triggers) this.#index(trigger);
-    }
     const dropped = [...this.#timers.values()].filter((timer) => {
       const part = this.#partOf(timer);
-      const old = before.get(timer.rule);
+      const old = before.rule(timer.rule);
       return part === undefined || (old !== undefined && !isDeepStrictEqual(part, partIn(old, timer.part)));
     });
     for (const timer of dropped) {
@@ -131,27 +104,6 @@ export class RuleEngine {
       this.#states.delete(timerKey(timer));
     }
     return dropped;
-  }
-
-  #index(trigger: CompiledTrigger): void {
-    switch (trigger.trigger.kind) {
-      case 'topic':
-        this.#topics.add(trigger.trigger.topic, trigger);
-        break;
-      case 'metric': {
-        const { metric } = trigger.trigger;
-        const same = this.#metrics.get(metric);
-        if (same === undefined) this.#metrics.set(metric, [trigger]);
-        else same.push(trigger);
-        break;
-      }
-      case 'presence':
-        this.#presence.push(trigger);
-        break;
-      case 'schedule':
-      case 'sun':
-        break;
-    }
   }
 
   /** Takes what was waiting and who had the last word when automation ended. */
@@ -169,14 +121,14 @@ export class RuleEngine {
   message(message: ControlMessage, nowMs: number): Reaction {
     const reaction = emptyReaction();
     if (message.isLive && message.chain.length === 0) {
-      for (const { entry, captures } of this.#overrideTopics.matches(message.topic)) {
+      for (const { entry, captures } of this.#index.overriddenBy(message.topic)) {
         const untilMs = nowMs + (entry.rule.override?.for ?? 0);
         const subject = subjectOf(captures);
         this.#overrides.set(`${entry.rule.id}\n${subject}`, untilMs);
         reaction.overrides.push({ rule: entry.rule.id, subject, untilMs });
       }
     }
-    for (const { entry, captures } of this.#topics.matches(message.topic)) {
+    for (const { entry, captures } of this.#index.onTopic(message.topic)) {
       const { trigger } = entry;
       if (trigger.kind !== 'topic') continue;
       const value = valueOf(message.text, trigger.path);
@@ -190,7 +142,7 @@ export class RuleEngine {
     const reaction = emptyReaction();
     const { device, metric, value, atMs } = reading;
     if (!this.#remember(device, metric, value, atMs)) return reaction;
-    for (const entry of this.#metrics.get(metric) ?? []) {
+    for (const entry of this.#index.onMetric(metric)) {
       if (entry.means(device))
         this.#take(entry, { device }, value, { isLive: !reading.late, chain: [] }, { device, metric }, nowMs, reaction);
     }
@@ -200,7 +152,7 @@ export class RuleEngine {
   /** Takes a change of presence. */
   presence({ device, to, isLive }: PresenceChange, nowMs: number): Reaction {
     const reaction = emptyReaction();
-    for (const entry of this.#presence) {
+    for (const entry of this.#index.onPresence) {
       if (entry.means(device)) this.#take(entry, { device }, to, { isLive, chain: [] }, { device }, nowMs, reaction);
     }
     return reaction;
@@ -209,7 +161,7 @@ export class RuleEngine {
   /** A schedule's time, or the sun's. */
   scheduled(rule: string, index: number, nowMs: number): Reaction {
     const reaction = emptyReaction();
-    const trigger = this.#rules.get(rule)?.triggers[index];
+    const trigger = this.#index.rule(rule)?.triggers[index];
     if (trigger !== undefined)
       this.#fire(trigger, eventOf(trigger, {}, undefined, undefined, {}, nowMs), [], nowMs, reaction);
     return reaction;
@@ -219,7 +171,7 @@ export class RuleEngine {
   due(key: string, nowMs: number): Reaction | undefined {
     const timer = this.#timers.get(key);
     if (timer?.state !== 'armed' || timer.dueMs > nowMs) return undefined;
-    const compiled = this.#rules.get(timer.rule);
+    const compiled = this.#index.rule(timer.rule);
     const reaction = emptyReaction();
     if (compiled === undefined) return reaction;
     const untilMs = this.#overriddenUntil(compiled, timer.trigger.captures, nowMs);
@@ -312,8 +264,7 @@ export class RuleEngine {
         ? `it fired more than ${MAX_FIRINGS} times within ${WINDOW_MS / 1000} s for ${subjectOf(event.captures) || 'the same thing'}`
         : undefined;
     if (why !== undefined) {
-      this.#rules.delete(id);
-      this.use([...this.#rules.values()]);
+      this.use(this.#index.rules.filter(({ rule }) => rule.id !== id));
       reaction.stops.push({ rule: id, reason: why });
       reaction.runs.push({ rule: id, version: compiled.version, atMs: nowMs, event, outcome: 'stopped', detail: why });
       return;
@@ -333,14 +284,14 @@ export class RuleEngine {
     try {
       if (!compiled.conditions.every((condition) => condition.evaluate(scope) === true)) return;
     } catch (error) {
-      reaction.runs.push(failed(compiled, event, nowMs, error));
+      reaction.runs.push(failedRun(compiled, event, nowMs, error));
       return;
     }
     for (const action of compiled.actions) {
       try {
         if (action.condition !== undefined && action.condition.evaluate(scope) !== true) continue;
       } catch (error) {
-        reaction.runs.push(failed(compiled, event, nowMs, error));
+        reaction.runs.push(failedRun(compiled, event, nowMs, error));
         continue;
       }
       const { after } = action.action;
@@ -365,49 +316,15 @@ export class RuleEngine {
     reaction: Reaction,
   ): void {
     try {
-      reaction.effects.push(this.#effectOf(action, value, compiled, event, chain, nowMs));
+      reaction.effects.push(
+        effectOf({ action, value }, event, chain, compiled.rule.id, () => this.#scope(compiled, event, nowMs)),
+      );
     } catch (error) {
       if (!(error instanceof ConditionError) && !(error instanceof ContractError)) throw error;
-      reaction.runs.push(failed(compiled, event, nowMs, error));
+      reaction.runs.push(failedRun(compiled, event, nowMs, error));
       return;
     }
     if (action.kind === 'mode') this.#mode = action.mode;
-  }
-
-  #effectOf(
-    action: CompiledAction['action'],
-    value: CompiledAction['value'],
-    compiled: CompiledRule,
-    event: TriggerEvent,
-    chain: readonly string[],
-    nowMs: number,
-  ): Effect {
-    const { captures } = event;
-    const rule = compiled.rule.id;
-    switch (action.kind) {
-      case 'notify':
-        return {
-          kind: 'notify',
-          rule,
-          subject: subjectOf(captures),
-          severity: action.severity,
-          text: filled(action.notify, captures),
-        };
-      case 'mode':
-        return { kind: 'mode', mode: action.mode, setBy: `rule ${rule}` };
-      case 'publish': {
-        const payload = value === undefined ? action.payload : value.evaluate(this.#scope(compiled, event, nowMs));
-        return {
-          kind: 'publish',
-          topic: buildTopic(action.publish, captures),
-          payload: typeof payload === 'string' ? filled(payload, captures) : JSON.stringify(payload),
-          qos: action.qos,
-          retain: action.retain,
-          expirySeconds: Math.max(1, Math.ceil(action.expires / 1000)),
-          chain: [...chain, rule],
-        };
-      }
-    }
   }
 
   #record(compiled: CompiledRule, event: TriggerEvent, nowMs: number, reaction: Reaction): void {
@@ -464,7 +381,7 @@ export class RuleEngine {
   }
 
   #partOf(timer: Timer): unknown {
-    const compiled = this.#rules.get(timer.rule);
+    const compiled = this.#index.rule(timer.rule);
     return compiled === undefined ? undefined : partIn(compiled, timer.part);
   }
 }
@@ -476,46 +393,4 @@ function partIn(compiled: CompiledRule, part: string): unknown {
 
 function emptyReaction(): Reaction {
   return { effects: [], timers: [], overrides: [], runs: [], stops: [] };
-}
-
-function eventOf(
-  { trigger, index }: CompiledTrigger,
-  captures: Captures,
-  value: ReadingValue | undefined,
-  previous: ReadingValue | undefined,
-  origin: { readonly topic?: string; readonly device?: string; readonly metric?: string },
-  nowMs: number,
-): TriggerEvent {
-  return {
-    id: trigger.id ?? `${trigger.kind}_${index}`,
-    kind: trigger.kind,
-    captures,
-    ...(value === undefined ? {} : { value }),
-    ...(previous === undefined ? {} : { previous }),
-    ...origin,
-    atMs: nowMs,
-  };
-}
-
-function failed(compiled: CompiledRule, event: TriggerEvent, nowMs: number, error: unknown): Reaction['runs'][number] {
-  if (!(error instanceof ConditionError) && !(error instanceof ContractError)) throw error;
-  return {
-    rule: compiled.rule.id,
-    version: compiled.version,
-    atMs: nowMs,
-    event,
-    outcome: 'failed',
-    detail: error.message,
-  };
-}
-
-function describeEffect(effect: Effect): string {
-  switch (effect.kind) {
-    case 'publish':
-      return `${effect.topic} ${effect.payload.slice(0, 100)}`;
-    case 'notify':
-      return `notice: ${effect.text.slice(0, 100)}`;
-    case 'mode':
-      return `mode ${effect.mode}`;
-  }
 }

@@ -25,6 +25,11 @@ async function ready(options: Partial<BrokerConnectionOptions> = {}): Promise<Br
   return connection;
 }
 
+/** Takes a client's id over for a moment: the broker ends its connection. */
+async function kick(clientId: string): Promise<void> {
+  await (await ready({ clientId })).close(0);
+}
+
 function payloads(messages: readonly ReceivedMessage[]): readonly string[] {
   return messages.map(({ payload }) => Buffer.from(payload).toString());
 }
@@ -174,5 +179,73 @@ describe('a connection to a real broker', () => {
       /mosquitto-0 at mqtt:\/\/127\.0\.0\.1:\d+ did not answer within 500 ms/,
     );
     expect(failures.join()).toMatch(/Not authorized|Bad User Name or Password/i);
+  });
+
+  it('tells what had been waiting from what is published now', async () => {
+    const topic = `test/${randomUUID()}`;
+    const session = {
+      ...{ clientId: `test-${randomUUID()}`, sessionExpirySeconds: 60 },
+      subscriptions: [{ filter: topic, qos: 1 as const }],
+    };
+    const publisher = await ready();
+    await (await ready(session)).close(0);
+    await publisher.publish(topic, 'waited');
+    const received: ReceivedMessage[] = [];
+    await ready({ ...session, onMessage: (message, settle) => (received.push(message), settle('acknowledge')) });
+    await vi.waitFor(() => expect(payloads(received)).toEqual(['waited']));
+    await vi.waitFor(async () => {
+      await publisher.publish(topic, 'live');
+      expect(received.at(-1)?.isBacklog).toBe(false);
+    });
+    expect(received[0]).toMatchObject({ isBacklog: true, duplicate: false });
+  });
+
+  it('subscribes to more and to less while it stands, and remembers that when it comes back', async () => {
+    const [first, second] = [`test/${randomUUID()}`, `test/${randomUUID()}`];
+    const received: ReceivedMessage[] = [];
+    const clientId = `test-${randomUUID()}`;
+    const consumer = await ready({
+      clientId,
+      subscriptions: [{ filter: first, qos: 1 }],
+      onMessage: (message, settle) => (received.push(message), settle('acknowledge')),
+    });
+    const publisher = await ready();
+    await consumer.subscribe([{ filter: second, qos: 1 }]);
+    await consumer.unsubscribe([first]);
+    const say = async (text: string): Promise<void> => {
+      await publisher.publish(first, `${text} on the first`);
+      await publisher.publish(second, `${text} on the second`);
+    };
+    await say('now');
+    await vi.waitFor(() => expect(payloads(received)).toEqual(['now on the second']));
+    const reconnected = vi.waitFor(() => expect(consumer.ready).toBe(false)).then(() => consumer.whenReady(5_000));
+    await kick(clientId);
+    await reconnected;
+    await say('later');
+    await vi.waitFor(() => expect(payloads(received)).toEqual(['now on the second', 'later on the second']));
+  });
+
+  it('says for which of several overlapping subscriptions a message has come', async () => {
+    const root = `test/${randomUUID()}`;
+    const received: ReceivedMessage[] = [];
+    await ready({
+      subscriptions: [
+        { filter: `${root}/+/state`, qos: 1, identifier: 1 },
+        { filter: `${root}/hall/+`, qos: 1, identifier: 2 },
+      ],
+      onMessage: (message, settle) => (received.push(message), settle('acknowledge')),
+    });
+    await (await ready()).publish(`${root}/hall/state`, 'once');
+    await vi.waitFor(() => expect(received).toHaveLength(2));
+    expect(received.flatMap(({ properties }) => properties.subscriptionIdentifier).sort()).toEqual([1, 2]);
+  });
+
+  it('has the broker publish its will when it is lost', async () => {
+    const topic = `test/${randomUUID()}`;
+    await (await ready()).publish(topic, 'here', { retain: true });
+    const clientId = `test-${randomUUID()}`;
+    await ready({ clientId, will: { topic, payload: '' } });
+    await kick(clientId);
+    await vi.waitFor(async () => expect(await readRetained(broker, [topic])).toEqual([]));
   });
 });

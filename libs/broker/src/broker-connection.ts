@@ -3,6 +3,7 @@ import { connect, type IClientSubscribeOptions, type IPublishPacket, type MqttCl
 import { AcknowledgementQueue, type Settlement } from './acknowledgement-queue.ts';
 import type { BrokerConnectionOptions, PublishOptions, Subscription } from './connection-options.ts';
 import { BrokerError, type ConnectionEvent } from './broker-target.ts';
+import { within } from './waiting.ts';
 import { reconnectDelayMs, SHORT_LIVED_MS } from './reconnect-delay.ts';
 
 /** One network connection, of which a client has many in its life. */
@@ -392,21 +393,6 @@ export class BrokerConnection {
   }
 }
 
-/**
- * Resolves when every connection has been tried: one whose broker is away goes on trying by itself.
- * @throws BrokerError `subscription-refused`: that no waiting mends
- */
-export async function whenEachWasTried(connections: readonly BrokerConnection[], timeoutMs: number): Promise<void> {
-  const results = await Promise.allSettled(connections.map((connection) => connection.whenReady(timeoutMs)));
-  for (const result of results) {
-    const isRefused =
-      result.status === 'rejected' &&
-      result.reason instanceof BrokerError &&
-      result.reason.code === 'subscription-refused';
-    if (isRefused) throw result.reason;
-  }
-}
-
 /** A birth tells when it was: after a restart of the broker an old one may still be retained. */
 function ownStatus(status: 'online' | 'offline', reason?: 'shutdown' | 'unexpected'): string {
   return JSON.stringify({ status, ...(reason === undefined ? { timestamp: Date.now() } : { reason }) });
@@ -414,18 +400,4 @@ function ownStatus(status: 'online' | 'offline', reason?: 'shutdown' | 'unexpect
 
 function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
-}
-
-async function within<T>(promise: Promise<T>, timeoutMs: number): Promise<T> {
-  let timer: NodeJS.Timeout | undefined;
-  try {
-    return await Promise.race([
-      promise,
-      new Promise<never>((_, reject) => {
-        timer = setTimeout(() => reject(new BrokerError('no-answer', `no answer within ${timeoutMs} ms`)), timeoutMs);
-      }),
-    ]);
-  } finally {
-    clearTimeout(timer);
-  }
 }

@@ -2,9 +2,10 @@ import { BaseRpcContext, EventPattern, Server, type CustomTransportStrategy } fr
 import type { DeviceId, TopicMap, TopicRole } from '@muster/contract';
 import pRetry from 'p-retry';
 import { catchError, isObservable, lastValueFrom, throwError, type Observable } from 'rxjs';
-import { BrokerConnection, whenEachWasTried } from './broker-connection.ts';
+import { BrokerConnection } from './broker-connection.ts';
 import type { ReceivedMessage } from './connection-options.ts';
 import type { BrokerTarget, ConnectionEvent } from './broker-target.ts';
+import { whenEachWasTried } from './waiting.ts';
 
 /** Handlers that fail are given so long at the end. */
 const RETRY_AT_CLOSE_MS = 1_000;

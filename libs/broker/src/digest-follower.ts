@@ -7,9 +7,10 @@ import {
   type DigestReading,
   type Interest,
 } from '@muster/contract';
-import { BrokerConnection, whenEachWasTried } from './broker-connection.ts';
+import { BrokerConnection } from './broker-connection.ts';
 import type { ReceivedMessage } from './connection-options.ts';
 import type { BrokerTarget, ConnectionEvent } from './broker-target.ts';
+import { whenEachWasTried } from './waiting.ts';
 
 /** How a service listens to the digest. */
 export interface DigestFollowerOptions {

@@ -1,0 +1,37 @@
+import { BrokerError } from './broker-target.ts';
+
+/**
+ * Resolves when every connection has been tried: one whose broker is away goes on trying by itself.
+ * @throws BrokerError `subscription-refused`: that no waiting mends
+ */
+export async function whenEachWasTried(
+  connections: readonly { readonly whenReady: (timeoutMs: number) => Promise<void> }[],
+  timeoutMs: number,
+): Promise<void> {
+  const results = await Promise.allSettled(connections.map((connection) => connection.whenReady(timeoutMs)));
+  for (const result of results) {
+    const isRefused =
+      result.status === 'rejected' &&
+      result.reason instanceof BrokerError &&
+      result.reason.code === 'subscription-refused';
+    if (isRefused) throw result.reason;
+  }
+}
+
+/**
+ * The result of a promise, if it comes in time.
+ * @throws BrokerError `no-answer` after `timeoutMs`
+ */
+export async function within<T>(promise: Promise<T>, timeoutMs: number): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  try {
+    return await Promise.race([
+      promise,
+      new Promise<never>((_, reject) => {
+        timer = setTimeout(() => reject(new BrokerError('no-answer', `no answer within ${timeoutMs} ms`)), timeoutMs);
+      }),
+    ]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
