@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { plain, table } from './device-commands.ts';
+import { plain, table } from './output.ts';
 import { perSecond, readingsTotal } from './up/screen.ts';
 
 describe('a table', () => {
