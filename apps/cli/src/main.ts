@@ -10,6 +10,7 @@ import { addSecureCommands } from './secure-commands.ts';
 import { UsageError } from './up/settings.ts';
 import { addUpCommand } from './up/up-command.ts';
 import { addVerifyCommand } from './verify.ts';
+import { addWatchCommand } from './watch/watch-command.ts';
 
 function program(): Command {
   const muster = new Command('muster')
@@ -18,6 +19,7 @@ function program(): Command {
     .exitOverride()
     .showHelpAfterError('(--help shows what there is)');
   addUpCommand(muster);
+  addWatchCommand(muster);
   addDeviceCommands(muster);
   addDecommissionCommand(muster);
   addTokenCommands(muster);
