@@ -130,7 +130,8 @@ describe('a connection to a real broker', () => {
     );
     const consumer = await ready({ ...session, onMessage });
     const publisher = await connectAsync(broker.url, { username: broker.username, password: broker.password });
-    await Promise.all(Array.from({ length: 50 }, (_, index) => publisher.publishAsync(topic, `${index}`, { qos: 2 })));
+    // One after the other: of more than 20 at once (max_inflight) Mosquitto 2.0.11 acknowledges all and passes on 20.
+    for (let index = 0; index < 50; index += 1) await publisher.publishAsync(topic, `${index}`, { qos: 2 });
     await publisher.endAsync();
     await vi.waitFor(() => expect(seen).toHaveLength(50));
     expect(seen.every(({ qos }) => qos === 2)).toBe(true);
