@@ -66,7 +66,7 @@ describe('the screen', () => {
       '  temperature       22.5 °C                      [14:32:15]   QoS 0',
       '  humidity          45.3 %                       [14:32:15]   QoS 1',
       ...['', '', '', '', ''],
-      ' Messages 2  0.2/s   Devices 1: 1 lost   Last update [14:32:15]',
+      ' Messages 2  0.2/s   Last update [14:32:15]   Devices 1: 1 lost',
       ' q quit  ? help  ↑↓ PgUp PgDn scroll',
     ]);
   });
@@ -147,7 +147,7 @@ describe('the screen', () => {
 
   it('says that nothing has come yet', () => {
     expect(shown(emptyState)[2]).toBe('  nothing has come yet');
-    expect(shown(emptyState).at(-2)).toBe(' Messages 0  0.0/s   Devices 0   Last update -');
+    expect(shown(emptyState).at(-2)).toBe(' Messages 0  0.0/s   Last update -   Devices 0');
   });
 
   it('has as many lines as the window, none wider than it and nothing that steers it, whatever comes', () => {

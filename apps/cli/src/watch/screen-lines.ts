@@ -225,12 +225,13 @@ function footLines(state: WatchState, source: Source, viewport: Viewport, clock:
   return [
     line(
       columns,
+      // The most important first: a narrow window cuts the rest.
       segment(` ${name} ${countText(totals[counts])}  ${rate.toFixed(1)}/s`, 'strong'),
-      segment(`   Devices ${countText(state.devices.size)}${present.length === 0 ? '' : `: ${present.join(', ')}`}`),
+      segment(`   Last update ${lastUpdateMs === null ? '-' : clock.bracketed(lastUpdateMs, nowMs)}`),
       segment(levels.critical > 0 ? `   ${levels.critical} critical` : '', 'critical'),
       segment(levels.warn > 0 ? `   ${levels.warn} warn` : '', 'warn'),
       segment(odd === '' ? '' : `   ${odd}`, 'warn'),
-      segment(`   Last update ${lastUpdateMs === null ? '-' : clock.bracketed(lastUpdateMs, nowMs)}`),
+      segment(`   Devices ${countText(state.devices.size)}${present.length === 0 ? '' : `: ${present.join(', ')}`}`),
     ),
     line(
       columns,

@@ -282,8 +282,8 @@ function applyReadings(draft: Draft, id: string, readings: readonly WatchedReadi
       draft.totals.notKept += 1;
       continue;
     }
-    const isRepeated = reading.replay === 'stored' && known?.atMs === reading.atMs;
-    if (!isRepeated) draft.changes.push({ kind: 'reading', device: id, reading });
+    const isKnown = reading.replay === 'stored' && known !== undefined && reading.atMs <= known.atMs;
+    if (!isKnown) draft.changes.push({ kind: 'reading', device: id, reading });
     if (!isOlder(reading, known)) next.set(reading.metric, reading);
   }
   draft.devices.set(id, { ...device, readings: next });
