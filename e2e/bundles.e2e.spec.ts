@@ -85,5 +85,10 @@ describe('a build, alone in an empty folder', () => {
       'migrate',
     ]);
     expect([code, stderr]).toEqual([1, expect.stringContaining('the database could not be migrated')]);
+    const watching = await execute('node', [
+      path.join(folder, 'main.js'),
+      ...['watch', '--broker', 'mqtt://127.0.0.1:9', '--for', '1s'],
+    ]);
+    expect([watching.code, watching.stderr]).toEqual([0, expect.stringContaining('mqtt://127.0.0.1:9 is away')]);
   });
 });

@@ -4,15 +4,15 @@ import {
   credentialsSchema,
   newApiTokenSchema,
   revocationSchema,
+  scopeSchema,
   type Credentials,
   type Scope,
 } from '@muster/contract';
+import { Option, type Command } from 'commander';
 import { callApi, type ApiTarget } from './api-client.ts';
-import { table, type OutputOptions } from './device-commands.ts';
-
-function write(text: string): void {
-  process.stdout.write(`${text}\n`);
-}
+import { apiTarget, ownAuthority, withApi } from './api-target.ts';
+import { countArgument, deviceArgument } from './arguments.ts';
+import { EXIT_FAILURE, say, table, waitingFor, write, type OutputOptions } from './output.ts';
 
 /** What to type to be a device: with the authority where the broker speaks TLS. */
 function beTheDevice({ username, password, broker }: Credentials, ca: string | undefined): string {
@@ -22,14 +22,17 @@ function beTheDevice({ username, password, broker }: Credentials, ca: string | u
   return `mosquitto_pub ${login} -t devices/${username}/telemetry -m '{"temp":22.5}'`;
 }
 
-/** `muster device credentials` and `… rotate`: an account, shown once. */
-export async function issueCredentials(
+/** An account, shown once. */
+async function issueCredentials(
   target: ApiTarget,
   device: string,
   options: OutputOptions & { readonly rotate: boolean; readonly ca: string | undefined },
 ): Promise<void> {
   const path = `/devices/${device}/credentials${options.rotate ? '/rotate' : ''}`;
-  const credentials = await callApi(target, 'POST', path, credentialsSchema);
+  const credentials = await waitingFor(
+    `waiting until the brokers let ${device} in`,
+    callApi(target, 'POST', path, credentialsSchema),
+  );
   if (options.json) {
     write(JSON.stringify(credentials));
     return;
@@ -38,13 +41,16 @@ export async function issueCredentials(
   write(`user name   ${credentials.username}   (and client id)`);
   write(`password    ${credentials.password}   shown this once`);
   write(`broker      ${credentials.broker.url}`);
-  if (behind.length > 0) write(`not yet let in by ${behind.join(', ')}: their agents have not taken the account yet`);
+  if (behind.length > 0) say(`not yet let in by ${behind.join(', ')}: their agents have not taken the account yet`);
   write(`\n${beTheDevice(credentials, options.ca)}`);
 }
 
-/** `muster device revoke`: takes the account away; answers whether every broker has done so. */
-export async function revokeCredentials(target: ApiTarget, device: string, output: OutputOptions): Promise<boolean> {
-  const revocation = await callApi(target, 'DELETE', `/devices/${device}/credentials`, revocationSchema);
+/** Takes the account away; answers whether every broker has done so. */
+async function revokeCredentials(target: ApiTarget, device: string, output: OutputOptions): Promise<boolean> {
+  const revocation = await waitingFor(
+    `waiting until no broker lets ${device} in any more`,
+    callApi(target, 'DELETE', `/devices/${device}/credentials`, revocationSchema),
+  );
   const behind = revocation.brokers.filter(({ applied }) => !applied).map(({ broker }) => broker);
   if (output.json) write(JSON.stringify(revocation));
   else if (!revocation.revoked) write(`${device} has no account`);
@@ -53,8 +59,7 @@ export async function revokeCredentials(target: ApiTarget, device: string, outpu
   return behind.length === 0;
 }
 
-/** `muster token ls`. */
-export async function listTokens(target: ApiTarget, output: OutputOptions): Promise<void> {
+async function listTokens(target: ApiTarget, output: OutputOptions): Promise<void> {
   const { items } = await callApi(target, 'GET', '/tokens', apiTokenListSchema);
   if (output.json) {
     write(JSON.stringify(items));
@@ -79,8 +84,8 @@ export async function listTokens(target: ApiTarget, output: OutputOptions): Prom
   );
 }
 
-/** `muster token create`: prints the token, and nothing else on standard output. */
-export async function createToken(
+/** Prints the token, and nothing else on standard output. */
+async function createToken(
   target: ApiTarget,
   request: { readonly name: string; readonly scope: Scope; readonly expiresInDays: number | undefined },
   output: OutputOptions,
@@ -91,8 +96,62 @@ export async function createToken(
   write(output.json ? JSON.stringify(created) : created.token);
 }
 
-/** `muster token revoke`. */
-export async function revokeToken(target: ApiTarget, id: string, output: OutputOptions): Promise<void> {
+async function revokeToken(target: ApiTarget, id: string, output: OutputOptions): Promise<void> {
   const token = await callApi(target, 'DELETE', `/tokens/${id}`, apiTokenSchema);
   write(output.json ? JSON.stringify(token) : `${token.name} is revoked`);
+}
+
+/** Adds `muster device credentials` and `muster device revoke` to `muster device`. */
+export function addCredentialCommands(devices: Command): void {
+  withApi(
+    devices
+      .command('credentials')
+      .description('give a device its account at the brokers; the password is shown this once')
+      .argument('<device>', 'its id', deviceArgument),
+  )
+    .option('--rotate', 'a new password for the account that it has', false)
+    .action(async (id: string, options: OutputOptions & { readonly rotate: boolean }, command: Command) => {
+      await issueCredentials(apiTarget(command), id, { ...options, ca: ownAuthority() });
+    });
+  withApi(
+    devices
+      .command('revoke')
+      .description('take the account of a device away: it is disconnected and not let in again')
+      .argument('<device>', 'its id', deviceArgument),
+  ).action(async (id: string, options: OutputOptions, command: Command) => {
+    if (!(await revokeCredentials(apiTarget(command), id, options))) process.exitCode = EXIT_FAILURE;
+  });
+}
+
+/** Adds `muster token …` to the command line. */
+export function addTokenCommands(muster: Command): void {
+  const tokens = muster.command('token').description('tokens of the REST API');
+  withApi(tokens.command('ls').description('list tokens')).action(async (options: OutputOptions, command: Command) => {
+    await listTokens(apiTarget(command), options);
+  });
+  withApi(
+    tokens
+      .command('create')
+      .description('make a token; it is shown this once')
+      .argument('<name>', 'who or what will use it')
+      .addOption(
+        new Option('--scope <scope>', 'what it allows: to look, to change devices too, to manage tokens too')
+          .choices(scopeSchema.options)
+          .default('viewer'),
+      )
+      .option('--expires <days>', 'after how many days it ends', countArgument),
+  ).action(
+    async (
+      name: string,
+      options: OutputOptions & { readonly scope: Scope; readonly expires?: number },
+      command: Command,
+    ) => {
+      await createToken(apiTarget(command), { name, scope: options.scope, expiresInDays: options.expires }, options);
+    },
+  );
+  withApi(
+    tokens.command('revoke').description('revoke a token').argument('<id>', 'its id, as "token ls" shows it'),
+  ).action(async (id: string, options: OutputOptions, command: Command) => {
+    await revokeToken(apiTarget(command), id, options);
+  });
 }

@@ -11,7 +11,7 @@ import {
   type WrittenConfiguration,
 } from '@muster/security';
 import { InvalidArgumentError, type Command } from 'commander';
-import { plain } from './device-commands.ts';
+import { plain } from './output.ts';
 import { UsageError } from './up/settings.ts';
 
 const EXIT_BELOW = 1;

@@ -2,51 +2,32 @@ import {
   decommissionReportSchema,
   devicePageSchema,
   deviceSchema,
+  lifeStateSchema,
+  presenceStateSchema,
   type DecommissionReport,
   type Device,
   type DevicePage,
   type LastReading,
 } from '@muster/contract';
+import { Option, type Command } from 'commander';
+import { addCredentialCommands } from './access-commands.ts';
 import { callApi, type ApiTarget } from './api-client.ts';
+import { apiTarget, withApi } from './api-target.ts';
+import { deviceArgument } from './arguments.ts';
+import { EXIT_FAILURE, plain, say, table, waitingFor, write, type OutputOptions } from './output.ts';
 
-/** How a command answers: for people, or as JSON. */
-export interface OutputOptions {
-  readonly json: boolean;
-}
-
-function write(text: string): void {
-  process.stdout.write(`${text}\n`);
-}
-
-/** Text of a device for a terminal: control characters could move the cursor or do worse. */
-export function plain(text: string): string {
-  return text.replace(/[\u0000-\u001f\u007f-\u009f]/g, '\uFFFD');
+interface ListFilter {
+  readonly presence?: string;
+  readonly state?: string;
 }
 
 function valueOf({ value, unit }: LastReading): string {
   return unit === null ? String(value) : `${value} ${unit}`;
 }
 
-/** Rows under headings, columns as wide as their widest cell. */
-export function table(headings: readonly string[], rows: readonly (readonly string[])[]): string {
-  const lines = [headings, ...rows.map((row) => row.map(plain))];
-  const widths = headings.map((_, column) => Math.max(...lines.map((line) => (line[column] ?? '').length)));
-  return lines
-    .map((line) =>
-      line
-        .map((cell, column) => cell.padEnd(widths[column] ?? 0))
-        .join('  ')
-        .trimEnd(),
-    )
-    .join('\n');
-}
-
-/** `muster device ls`: every device, page after page. */
-export async function listDevices(
-  target: ApiTarget,
-  filter: { readonly presence?: string; readonly state?: string },
-  output: OutputOptions,
-): Promise<void> {
+/** Every device, page after page. */
+async function listDevices(target: ApiTarget, { presence, state }: ListFilter, output: OutputOptions): Promise<void> {
+  const filter = { ...(presence === undefined ? {} : { presence }), ...(state === undefined ? {} : { state }) };
   const devices: Device[] = [];
   for (let cursor: string | null | undefined; cursor !== null;) {
     const query = new URLSearchParams({ limit: '1000', ...filter, ...(cursor === undefined ? {} : { cursor }) });
@@ -59,7 +40,11 @@ export async function listDevices(
     return;
   }
   if (devices.length === 0) {
-    write('No devices. They appear by themselves when they are first heard.');
+    say(
+      Object.keys(filter).length === 0
+        ? 'no devices: they appear by themselves when they are first heard'
+        : 'no such devices',
+    );
     return;
   }
   write(
@@ -78,8 +63,8 @@ export async function listDevices(
   );
 }
 
-/** `muster device show`: one device with presence, evidence and readings. */
-export async function showDevice(target: ApiTarget, id: string, output: OutputOptions): Promise<void> {
+/** One device with presence, evidence and readings. */
+async function showDevice(target: ApiTarget, id: string, output: OutputOptions): Promise<void> {
   const device = await callApi(target, 'GET', `/devices/${encodeURIComponent(id)}`, deviceSchema);
   if (output.json) {
     write(JSON.stringify(device));
@@ -109,13 +94,11 @@ export async function showDevice(target: ApiTarget, id: string, output: OutputOp
   }
 }
 
-/** `muster decommission`: the report; answers whether it is verified. */
-export async function decommissionDevice(target: ApiTarget, id: string, output: OutputOptions): Promise<boolean> {
-  const report: DecommissionReport = await callApi(
-    target,
-    'POST',
-    `/devices/${encodeURIComponent(id)}/decommission`,
-    decommissionReportSchema,
+/** The report of taking a device out of service; answers whether it is verified. */
+async function decommissionDevice(target: ApiTarget, id: string, output: OutputOptions): Promise<boolean> {
+  const report: DecommissionReport = await waitingFor(
+    `decommissioning ${id}: waiting until every broker has let go of it, and looking again`,
+    callApi(target, 'POST', `/devices/${encodeURIComponent(id)}/decommission`, decommissionReportSchema),
   );
   if (output.json) {
     write(JSON.stringify(report));
@@ -134,4 +117,36 @@ export async function decommissionDevice(target: ApiTarget, id: string, output: 
   for (const { topic, owner } of report.kept) write(`kept: ${plain(topic)}, which ${owner} owns as well`);
   for (const line of report.notDone) write(`not done: ${line}`);
   return report.state === 'verified';
+}
+
+/** Adds `muster device …` to the command line. */
+export function addDeviceCommands(muster: Command): void {
+  const devices = muster.command('device').description('devices of the fleet');
+  withApi(devices.command('ls').description('list devices'))
+    .addOption(new Option('--presence <state>', 'only those in this state').choices(presenceStateSchema.options))
+    .addOption(new Option('--state <state>', 'only those at this point of their life').choices(lifeStateSchema.options))
+    .action(async (options: OutputOptions & ListFilter, command: Command) => {
+      await listDevices(apiTarget(command), options, options);
+    });
+  withApi(
+    devices
+      .command('show')
+      .description('show one device: presence and why, last readings')
+      .argument('<device>', 'its id', deviceArgument),
+  ).action(async (id: string, options: OutputOptions, command: Command) => {
+    await showDevice(apiTarget(command), id, options);
+  });
+  addCredentialCommands(devices);
+}
+
+/** Adds `muster decommission` to the command line. */
+export function addDecommissionCommand(muster: Command): void {
+  withApi(
+    muster
+      .command('decommission')
+      .description('take a device out of service for good, and prove that no retained message of it is left')
+      .argument('<device>', 'its id', deviceArgument),
+  ).action(async (id: string, options: OutputOptions, command: Command) => {
+    if (!(await decommissionDevice(apiTarget(command), id, options))) process.exitCode = EXIT_FAILURE;
+  });
 }

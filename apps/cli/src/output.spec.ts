@@ -1,5 +1,6 @@
-import { describe, expect, it } from 'vitest';
-import { plain, table } from './device-commands.ts';
+import { setTimeout as delay } from 'node:timers/promises';
+import { afterEach, describe, expect, it, vi } from 'vitest';
+import { plain, table, waitingFor } from './output.ts';
 import { perSecond, readingsTotal } from './up/screen.ts';
 
 describe('a table', () => {
@@ -42,5 +43,39 @@ describe('the rate of readings', () => {
     expect(perSecond([sample(10, 0)])).toBe(0);
     expect(perSecond([sample(10, 0), sample(10, 4_000), sample(85, 5_000)])).toBe(15);
     expect(perSecond([sample(100, 0), sample(0, 1_000)])).toBe(0);
+  });
+});
+
+describe('what is waited for', () => {
+  const { stderr } = process;
+  const { isTTY } = stderr;
+  afterEach(() => {
+    vi.restoreAllMocks();
+    stderr.isTTY = isTTY;
+  });
+
+  function written(): string[] {
+    const texts: string[] = [];
+    vi.spyOn(stderr, 'write').mockImplementation((text) => texts.push(String(text)) > 0);
+    return texts;
+  }
+
+  it('is told on a terminal when it takes long, and taken away at the end, whatever the end', async () => {
+    stderr.isTTY = true;
+    const texts = written();
+    expect(await waitingFor('waiting', delay(700, 'done'))).toBe('done');
+    expect(texts).toEqual(['\r\u001b[Kwaiting (0 s)', '\r\u001b[K']);
+    const failing = delay(1_700).then(() => Promise.reject(new Error('failed')));
+    await expect(waitingFor('waiting', failing)).rejects.toThrow('failed');
+    expect(texts.slice(2)).toEqual(['\r\u001b[Kwaiting (0 s)', '\r\u001b[Kwaiting (1 s)', '\r\u001b[K']);
+  });
+
+  it('is not told when it is quick, or where nobody looks', async () => {
+    stderr.isTTY = true;
+    const texts = written();
+    await waitingFor('waiting', Promise.resolve());
+    stderr.isTTY = false;
+    await waitingFor('waiting', delay(700));
+    expect(texts).toEqual([]);
   });
 });

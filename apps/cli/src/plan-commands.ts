@@ -10,7 +10,7 @@ import {
   type Plan,
 } from '@muster/planner';
 import { Option, type Command } from 'commander';
-import { plain, table, type OutputOptions } from './device-commands.ts';
+import { plain, table, type OutputOptions } from './output.ts';
 import { UsageError } from './up/settings.ts';
 
 /** Seconds of each unit in which a time can be written; a month is that of the course, 30 days. */

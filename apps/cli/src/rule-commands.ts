@@ -11,12 +11,9 @@ import type { Command } from 'commander';
 import { z } from 'zod';
 import { stringify } from 'yaml';
 import { callApi, type ApiTarget } from './api-client.ts';
-import { plain, table, type OutputOptions } from './device-commands.ts';
+import { apiTarget, withApi } from './api-target.ts';
+import { plain, table, write, type OutputOptions } from './output.ts';
 import { UsageError } from './up/settings.ts';
-
-function write(text: string): void {
-  process.stdout.write(`${text}\n`);
-}
 
 /** The text of a file, or of standard input for `-`. */
 function readSource(file: string): string {
@@ -92,22 +89,18 @@ async function listTimers(target: ApiTarget, output: OutputOptions): Promise<voi
 }
 
 /** Adds `muster rule …` and `muster mode …`. */
-export function addRuleCommands(
-  muster: Command,
-  api: (command: Command) => Command,
-  apiTarget: (command: Command) => ApiTarget,
-): void {
+export function addRuleCommands(muster: Command): void {
   const rules = muster.command('rule').description('rules: what happens when something happens');
-  api(rules.command('apply').description('save rules; one that has changed becomes a new version'))
+  withApi(rules.command('apply').description('save rules; one that has changed becomes a new version'))
     .requiredOption('-f, --file <path...>', 'YAML files; - is standard input')
     .option('--dry-run', 'only check, and say what would change', false)
     .action(async (options: { json: boolean; file: string[]; dryRun: boolean }, command: Command) => {
       await applyRules(apiTarget(command), options.file, options);
     });
-  api(rules.command('ls').description('list rules')).action(async (options: OutputOptions, command: Command) => {
+  withApi(rules.command('ls').description('list rules')).action(async (options: OutputOptions, command: Command) => {
     await listRules(apiTarget(command), options);
   });
-  api(rules.command('show').description('show a rule as it was written').argument('<rule>', 'its id'))
+  withApi(rules.command('show').description('show a rule as it was written').argument('<rule>', 'its id'))
     .option('--version <number>', 'an older version')
     .action(async (id: string, options: { json: boolean; version?: string }, command: Command) => {
       const query = options.version === undefined ? '' : `?version=${encodeURIComponent(options.version)}`;
@@ -119,7 +112,7 @@ export function addRuleCommands(
     ['enable', true, 'let a rule run, also one that was stopped'],
     ['disable', false, 'keep a rule from running'],
   ] as const) {
-    api(rules.command(verb).description(does).argument('<rule>', 'its id')).action(
+    withApi(rules.command(verb).description(does).argument('<rule>', 'its id')).action(
       async (id: string, options: OutputOptions, command: Command) => {
         const path = `/rules/${encodeURIComponent(id)}`;
         const rule = await callApi(apiTarget(command), 'PATCH', path, ruleViewSchema, { enabled });
@@ -127,31 +120,31 @@ export function addRuleCommands(
       },
     );
   }
-  api(rules.command('rm').description('remove a rule and what it waits for').argument('<rule>', 'its id')).action(
+  withApi(rules.command('rm').description('remove a rule and what it waits for').argument('<rule>', 'its id')).action(
     async (id: string, options: OutputOptions, command: Command) => {
       await callApi(apiTarget(command), 'DELETE', `/rules/${encodeURIComponent(id)}`, z.undefined());
       write(options.json ? JSON.stringify({ removed: id }) : `${id} is removed`);
     },
   );
-  api(rules.command('runs').description('what rules have done').argument('[rule]', 'only this one')).action(
+  withApi(rules.command('runs').description('what rules have done').argument('[rule]', 'only this one')).action(
     async (rule: string | undefined, options: OutputOptions, command: Command) => {
       await listRuns(apiTarget(command), rule, options);
     },
   );
-  api(rules.command('timers').description('what rules wait for')).action(
+  withApi(rules.command('timers').description('what rules wait for')).action(
     async (options: OutputOptions, command: Command) => {
       await listTimers(apiTarget(command), options);
     },
   );
 
   const modes = muster.command('mode').description('the mode that rules ask for: day, evening, away, …');
-  api(modes.command('show').description('show it')).action(async (options: OutputOptions, command: Command) => {
+  withApi(modes.command('show').description('show it')).action(async (options: OutputOptions, command: Command) => {
     const mode = await callApi(apiTarget(command), 'GET', '/mode', modeSchema);
     write(
       options.json ? JSON.stringify(mode) : `${mode.mode}${mode.setBy === null ? '' : `  set by ${plain(mode.setBy)}`}`,
     );
   });
-  api(modes.command('set').description('set it').argument('<mode>', 'a lower-case name')).action(
+  withApi(modes.command('set').description('set it').argument('<mode>', 'a lower-case name')).action(
     async (name: string, options: OutputOptions, command: Command) => {
       const mode = await callApi(apiTarget(command), 'PUT', '/mode', modeSchema, { mode: name });
       write(options.json ? JSON.stringify(mode) : mode.mode);

@@ -14,7 +14,7 @@ import { postgresVariables, readConfiguration } from '@muster/service';
 import type { Command } from 'commander';
 import { z } from 'zod';
 import { addAdviseCommand } from './advise-command.ts';
-import { table } from './device-commands.ts';
+import { table } from './output.ts';
 import { UsageError } from './up/settings.ts';
 
 const password = z.string().min(16, 'expected at least 16 characters').meta({ secret: true });

@@ -3,39 +3,54 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { BrokerConnection, type BrokerTarget } from '@muster/broker';
 import { credentialsSchema, decommissionReportSchema, deviceSchema, encodeBirth } from '@muster/contract';
 import { brokerTargets, brokerVariables, readConfiguration } from '@muster/service';
+import type { Command } from 'commander';
 import { z } from 'zod';
 import { ApiError, callApi, type ApiTarget } from './api-client.ts';
+import { apiTarget, ownAuthority, withApi } from './api-target.ts';
+import { EXIT_FAILURE, say, write, type OutputOptions } from './output.ts';
 
 /** How long a published reading may take until REST shows it. */
 const READING_LIMIT_MS = 15_000;
 const CONNECT_LIMIT_MS = 20_000;
 
-interface VerifyOptions {
-  readonly json: boolean;
+interface VerifyOptions extends OutputOptions {
   readonly ca?: string;
 }
 
+/** Adds `muster verify` to the command line. */
+export function addVerifyCommand(muster: Command): void {
+  withApi(
+    muster
+      .command('verify')
+      .description('publish as a new device, read it back over REST, and decommission the device again'),
+  )
+    .option('--ca <file>', 'the authority of the brokers, as PEM', ownAuthority())
+    .action(async (options: VerifyOptions, command: Command) => {
+      if (!(await verify(apiTarget(command), options))) process.exitCode = EXIT_FAILURE;
+    });
+}
+
 /**
- * `muster verify`: a new device gets its account, connects, publishes birth and telemetry, REST answers with them, and
+ * A new device gets its account, connects, publishes birth and telemetry, REST answers with them, and
  * the device is decommissioned; answers whether all of it held.
  * @throws ApiError, BrokerError for the first step that does not
  */
-export async function verify(target: ApiTarget, options: VerifyOptions): Promise<boolean> {
+async function verify(target: ApiTarget, options: VerifyOptions): Promise<boolean> {
   const id = `verify-${Date.now().toString(36)}`;
-  const say = (line: string): void => void (options.json ? process.stderr : process.stdout).write(`${line}\n`);
+  const tell = options.json ? say : write;
   const broker = await accountOf(target, id, options);
-  say(`${id} has an account at ${broker.url}`);
-  const [device] = await Promise.allSettled([beDevice(target, id, broker, say)]);
+  tell(`${id} has an account at ${broker.url}`);
+  const [device] = await Promise.allSettled([beDevice(target, id, broker, tell)]);
   const [decommissioning] = await Promise.allSettled([
     callApi(target, 'POST', `/devices/${id}/decommission`, decommissionReportSchema),
   ]);
-  if (decommissioning.status === 'rejected') say(`${id} could not be decommissioned, and keeps its account`);
+  if (decommissioning.status === 'rejected') tell(`${id} could not be decommissioned, and keeps its account`);
   // What went wrong first is what to look at.
   if (device.status === 'rejected') throw device.reason;
   if (decommissioning.status === 'rejected') throw decommissioning.reason;
   const report = decommissioning.value;
-  say(`${id} is decommissioned: ${report.state}, ${report.cleared.length} retained messages cleared`);
-  if (options.json) process.stdout.write(`${JSON.stringify({ device: id, report })}\n`);
+  tell(`${id} is decommissioned: ${report.state}, ${report.cleared.length} retained messages cleared`);
+  if (options.json) write(JSON.stringify({ device: id, report }));
   return report.state === 'verified';
 }
 
@@ -44,18 +59,18 @@ async function beDevice(
   target: ApiTarget,
   id: string,
   broker: BrokerTarget,
-  say: (line: string) => void,
+  tell: (line: string) => void,
 ): Promise<void> {
   const value = Math.round(Math.random() * 10_000) / 100;
   const device = new BrokerConnection({ broker, clientId: id, sessionExpirySeconds: 0 });
   try {
     await device.whenReady(CONNECT_LIMIT_MS);
-    say(`${id} is connected${broker.url.startsWith('mqtts:') ? ' over TLS' : ''}`);
+    tell(`${id} is connected${broker.url.startsWith('mqtts:') ? ' over TLS' : ''}`);
     await device.publish(`devices/${id}/status`, encodeBirth(1, Date.now()), { qos: 1, retain: true });
     const telemetry = JSON.stringify({ temp: value, ts: Date.now(), session: 1, seq: 1 });
     await device.publish(`devices/${id}/telemetry`, telemetry, { qos: 1 });
     const tookMs = await untilShown(target, id, value);
-    say(`REST shows temp ${value} and online after ${tookMs} ms`);
+    tell(`REST shows temp ${value} and online after ${tookMs} ms`);
   } finally {
     await device.close(0);
   }

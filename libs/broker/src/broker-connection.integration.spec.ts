@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { Socket } from 'node:net';
+import { connectAsync } from 'mqtt';
 import { afterEach, describe, expect, inject, it, vi } from 'vitest';
 import { BrokerConnection } from './broker-connection.ts';
 import type { BrokerConnectionOptions, ReceivedMessage } from './connection-options.ts';
@@ -121,6 +122,29 @@ describe('a connection to a real broker', () => {
       properties: { userProperties: { origin: 'test' } },
     });
     await publisher.publish(topic, '', { retain: true });
+  });
+
+  it('hands a message at QoS 2 over as such and once, and leaves nothing of its handshake with the broker', async () => {
+    const topic = `test/${randomUUID()}`;
+    const clientId = `test-${randomUUID()}`;
+    const session = { clientId, sessionExpirySeconds: 60, subscriptions: [{ filter: topic, qos: 2 as const }] };
+    const seen: ReceivedMessage[] = [];
+    const onMessage: BrokerConnectionOptions['onMessage'] = (message, settle) => (
+      seen.push(message),
+      settle('acknowledge')
+    );
+    const consumer = await ready({ ...session, onMessage });
+    const publisher = await connectAsync(broker.url, { username: broker.username, password: broker.password });
+    // One after the other: of more than 20 at once (max_inflight) Mosquitto 2.0.11 acknowledges all and passes on 20.
+    for (let index = 0; index < 50; index += 1) await publisher.publishAsync(topic, `${index}`, { qos: 2 });
+    await publisher.endAsync();
+    await vi.waitFor(() => expect(seen).toHaveLength(50));
+    expect(seen.every(({ qos }) => qos === 2)).toBe(true);
+    await consumer.roundTrip(5_000);
+    await consumer.close(0);
+    const next = await ready({ ...session, onMessage });
+    await next.roundTrip(5_000);
+    expect(seen).toHaveLength(50);
   });
 
   it('R4 with retain-as-published a live clear carries retain = 1', async () => {

@@ -238,7 +238,8 @@ export class BrokerConnection {
 
   #receive(packet: IPublishPacket, done: (error?: Error) => void): void {
     const { onMessage } = this.#options;
-    const acknowledged = packet.qos > 0;
+    // What mqtt.js hands over at QoS 2 has been released by the broker; only it can complete that handshake.
+    const acknowledged = packet.qos === 1;
     if (onMessage === undefined || this.#closing) {
       done(acknowledged ? ACKNOWLEDGE_LATER : undefined);
       return;

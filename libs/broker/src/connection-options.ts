@@ -27,7 +27,8 @@ export type MessageHandler = (message: ReceivedMessage, settle: (settlement: Set
 /** What to receive, with the options of MQTT 5, section 3.8.3.1. */
 export interface Subscription {
   readonly filter: string;
-  readonly qos: 0 | 1;
+  /** At 2 the handshake of a message is over before its handler has it: not for what must be stored first. */
+  readonly qos: 0 | 1 | 2;
   readonly noLocal?: boolean;
   readonly retainAsPublished?: boolean;
   /** 0: send retained messages at every subscribe; 1: only if the subscription is new; 2: never. */

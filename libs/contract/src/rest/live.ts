@@ -27,7 +27,7 @@ export const liveReadingsSchema = z
         value: z.union([z.number(), z.boolean(), z.string()]),
         unit: z.string().nullable(),
         at: z.number().int().describe('Device time, milliseconds since 1970'),
-        qos: z.number().int(),
+        qos: z.union([z.literal(0), z.literal(1), z.literal(2)]),
         late: z.boolean().describe('News of the past: redelivered, replayed or old'),
       }),
     ),
