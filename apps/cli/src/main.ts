@@ -51,5 +51,7 @@ try {
     process.exitCode = error instanceof UsageError ? EXIT_USAGE : EXIT_FAILURE;
   }
 }
+// More than a pipe holds is written when its reader has made room; an ended reader is no reason to wait.
+await new Promise((resolve) => process.stdout.write('', resolve));
 // A started system may leave sockets that are still closing; everything has been stopped and said by now.
 process.exit();
