@@ -140,6 +140,67 @@ describe('the REST API', () => {
   });
 });
 
+describe('live readings', () => {
+  const open = async (query: string): Promise<{ text: () => string; close: () => void }> => {
+    const abort = new AbortController();
+    const headers = { authorization: `Bearer ${address.api.token}` };
+    const answer = await fetch(`${address.api.url}/api/v1/live${query}`, { headers, signal: abort.signal });
+    expect([answer.status, answer.headers.get('content-type')]).toEqual([200, 'text/event-stream']);
+    let text = '';
+    const sink = new WritableStream<Uint8Array>({ write: (chunk) => void (text += Buffer.from(chunk).toString()) });
+    answer.body?.pipeTo(sink).catch(() => undefined);
+    return { text: () => text, close: () => abort.abort() };
+  };
+
+  it('come as server-sent events within a second, those that are asked for', async () => {
+    const all = await open('');
+    const some = await open('?device=live1&device=live2&metric=temp');
+    // Ingestion tells readings from when it has heard of the interest.
+    await delay(500);
+    const ts = Date.now();
+    await publish(
+      address,
+      '-q',
+      '1',
+      '-t',
+      'devices/live1/telemetry',
+      '-m',
+      JSON.stringify({ temp: 21.5, hum: 40, ts }),
+    );
+    await publish(address, '-t', 'devices/live3/telemetry', '-m', JSON.stringify({ temp: 3, ts: ts - 3_600_000 }));
+    await vi.waitFor(() => expect(all.text()).toContain('live3'), { timeout: 1_000 });
+    const events = some
+      .text()
+      .split('\n\n')
+      .filter((event) => event.startsWith('event:'));
+    expect(events).toEqual([
+      `event: readings\ndata: ${JSON.stringify({
+        broker: 'mosquitto-0',
+        readings: [{ device: 'live1', metric: 'temp', value: 21.5, unit: '°C', qos: 1, late: false, at: ts }],
+      })}`,
+    ]);
+    expect(all.text()).toContain('"device":"live1","metric":"hum"');
+    expect(all.text()).toMatch(/"device":"live3"[^}]*"late":true/);
+    all.close();
+    some.close();
+  });
+
+  it('are asked of nobody when nobody listens', async () => {
+    const stream = await open('?metric=temp');
+    const interest = async (): Promise<string> =>
+      (await execute('curl', ['-s', `${address.api.url}/metrics`])).stdout.match(
+        /muster_registry_live_listeners\{[^}]*\} (\d+)/,
+      )?.[1] ?? '';
+    expect(await interest()).toBe('1');
+    stream.close();
+    await vi.waitFor(async () => expect(await interest()).toBe('0'), { timeout: 2_000 });
+  });
+
+  it.each(['?metric=', '?device=a%2Fb', '?more=1'])('refuse %s', async (query) => {
+    expect((await curl(address, `/api/v1/live${query}`)).status).toBe(422);
+  });
+});
+
 describe('bad input', () => {
   it('is counted, kept as a sample, and hurts nothing else', async () => {
     const bad: readonly (readonly [reason: string, topic: string, ...payload: string[]])[] = [

@@ -1,4 +1,3 @@
-import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 import { connectAsync } from 'mqtt';
@@ -10,11 +9,9 @@ const DEVICES = 1_000;
 const ROUNDS = 5;
 const PHASE_MS = 6_000;
 
-/** Milliseconds of processor that a process has used. */
+/** Milliseconds of processor that the broker, which has one thread, has used: the scheduler counts nanoseconds. */
 function processorMs(pid: number): number {
-  const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]?.split(' ') ?? [];
-  const ticksPerSecond = Number(execFileSync('getconf', ['CLK_TCK'], { encoding: 'utf8' }));
-  return ((Number(fields[11]) + Number(fields[12])) * 1000) / ticksPerSecond;
+  return Number(readFileSync(`/proc/${pid}/schedstat`, 'utf8').split(' ')[0]) / 1e6;
 }
 
 /**
@@ -29,6 +26,7 @@ export async function measure(): Promise<unknown> {
     const { username, password } = address.broker;
     const sender = await connectAsync(address.broker.urls[0] ?? '', { protocolVersion: 5, username, password });
     const open: AbortController[] = [];
+    let receivedBytes = 0;
     const listen = async (): Promise<void> => {
       const abort = new AbortController();
       const answer = await fetch(`${address.api.url}/api/v1/live`, {
@@ -36,7 +34,9 @@ export async function measure(): Promise<unknown> {
         signal: abort.signal,
       });
       open.push(abort);
-      answer.body?.pipeTo(new WritableStream()).catch(() => undefined);
+      const count = new WritableStream<Uint8Array>({ write: (chunk) => void (receivedBytes += chunk.length) });
+      // It ends when it is aborted.
+      answer.body?.pipeTo(count).catch(() => undefined);
     };
     const phase = async (): Promise<number> => {
       await delay(500);
@@ -60,7 +60,7 @@ export async function measure(): Promise<unknown> {
       open.pop()?.abort();
       const figures = isOneFirst ? { none: second, one: first } : { none: first, one: second };
       rounds.push(figures);
-      say(`round ${round}  broker without a consumer ${figures.none} ms, with one ${figures.one} ms`);
+      say(`round ${round}  broker without a consumer ${rounded(figures.none)} ms, with one ${rounded(figures.one)} ms`);
     }
     const shares = rounds.map(({ none, one }) => ((one - none) / none) * 100);
     const costPercent = rounded(quantile(shares, 0.5));
@@ -68,6 +68,8 @@ export async function measure(): Promise<unknown> {
     say(
       `\na consumer costs the broker ${costPercent} % of the telemetry's cost (median of ${ROUNDS}, ${spread.join(' to ')} %; wanted < 5)`,
     );
+    say(`the consumer received ${Math.round(receivedBytes / 1024)} KiB`);
+    if (receivedBytes === 0) throw new Error('nothing was consumed, so nothing was measured');
     await sender.endAsync(true);
     return { rate: TELEMETRY_RATE, rounds, costPercent, spread };
   } finally {

@@ -139,6 +139,9 @@ export async function* attempts(scene: Scene, dir: string): AsyncGenerator<Attem
     ["another device's telemetry", 'devices/bob/telemetry'],
     ["another device's command", 'devices/bob/command'],
     ['muster/services/ingestion', 'muster/services/ingestion'],
+    ['the digest of readings', 'muster/digest/mosquitto-0'],
+    ["what rules have done, in automation's name", 'muster/automation/applied'],
+    ['the interest of alerting', 'muster/interest/alerting'],
     ['a room that it does not own', 'home/hall/motion'],
   ] as const)
     yield attempt(
@@ -284,6 +287,7 @@ async function* restApi(address: ReadyLine): AsyncGenerator<Attempt> {
     };
   };
   const post = ['-X', 'POST'];
+  const json = (body: string): string[] => ['-H', 'content-type: application/json', '-d', body];
   yield await status('no token', 401, as(''), '/api/v1/devices');
   yield await status('no token, and the path spelled in another way', 401, as(''), '/API/v1/Devices');
   yield await status('no token, and another slash', 401, as(''), '/api/v1/devices/');
@@ -291,6 +295,11 @@ async function* restApi(address: ReadyLine): AsyncGenerator<Attempt> {
   yield await status('viewer looks', 200, as(token), '/api/v1/devices');
   yield await status('viewer decommissions', 403, as(token), '/api/v1/devices/alice/decommission', ...post);
   yield await status('viewer gives credentials', 403, as(token), '/api/v1/devices/eve/credentials', ...post);
+  yield await status('no token, rules in another spelling', 401, as(''), '/API/v1/Rules');
+  yield await status('no token, live readings', 401, as(''), '/api/v1/live');
+  yield await status('viewer looks at rules', 200, as(token), '/api/v1/rules');
+  yield await status('viewer sets the mode', 403, as(token), '/api/v1/mode', '-X', 'PUT', ...json('{"mode":"away"}'));
+  yield await status('viewer saves rules', 403, as(token), '/api/v1/rules', ...post, ...json('{"yaml":"x"}'));
   yield await status('viewer reads tokens', 403, as(token), '/api/v1/tokens');
   await muster(address, 'token', 'revoke', id);
   yield await status('revoked token', 401, as(token), '/api/v1/devices');

@@ -1,6 +1,7 @@
 import { DigestFollower, type BrokerTarget } from '@muster/broker';
 import type { DigestReading, LiveReadings } from '@muster/contract';
 import { logConnectionEvent, type Logger } from '@muster/service';
+import { Gauge, type Registry } from 'prom-client';
 
 /** What one open stream wants; empty sets are everything. */
 export interface LiveFilter {
@@ -18,7 +19,16 @@ export class LiveReadingFeed {
   readonly #follower: DigestFollower;
   readonly #listeners = new Set<Listener>();
 
-  constructor(brokers: readonly BrokerTarget[], logger: Logger) {
+  constructor(brokers: readonly BrokerTarget[], logger: Logger, metrics: Registry) {
+    const listeners = this.#listeners;
+    new Gauge({
+      name: 'muster_registry_live_listeners',
+      help: 'Open streams of live readings',
+      registers: [metrics],
+      collect() {
+        this.set(listeners.size);
+      },
+    });
     this.#follower = new DigestFollower({
       consumer: 'registry',
       brokers,

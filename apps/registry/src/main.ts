@@ -53,7 +53,7 @@ if (process.argv.includes('--print-openapi')) {
     await describeApi('registry', API_CONTROLLERS, [Tokens, Credentials, Devices, Decommissioning, LiveReadingFeed]),
   );
 } else {
-  await runService('registry', configurationSchema, ({ configuration, logger }): ServiceParts => {
+  await runService('registry', configurationSchema, ({ configuration, logger, metrics }): ServiceParts => {
     const database = openDatabase(configuration.MUSTER_POSTGRES_URL, 'registry', 10);
     const brokers = brokerTargets(configuration);
     const topicMap = loadTopicMap(configuration.MUSTER_TOPIC_MAP);
@@ -72,7 +72,7 @@ if (process.argv.includes('--print-openapi')) {
     const managed = configuration.MUSTER_BROKER_ACCOUNTS === 'agent';
     const deviceBrokers = configuration.MUSTER_DEVICE_BROKERS ?? configuration.MUSTER_BROKERS;
     const credentials = new Credentials(database, accounts, deviceBrokers, managed, logger);
-    const live = new LiveReadingFeed(brokers, logger);
+    const live = new LiveReadingFeed(brokers, logger, metrics);
     return {
       controllers: [...API_CONTROLLERS, ForwardController, InfoController],
       providers: [
