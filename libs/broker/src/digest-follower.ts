@@ -10,7 +10,7 @@ import {
 import { BrokerConnection } from './broker-connection.ts';
 import type { ReceivedMessage } from './connection-options.ts';
 import type { BrokerTarget, ConnectionEvent } from './broker-target.ts';
-import { whenEachWasTried } from './waiting.ts';
+import { whenEachWasTried, within } from './waiting.ts';
 
 /** How a service listens to the digest. */
 export interface DigestFollowerOptions {
@@ -27,6 +27,9 @@ export interface DigestFollowerOptions {
   /** Called for a message that is no digest. */
   readonly onRefused: (message: ReceivedMessage, error: ContractError) => void;
 }
+
+/** A broker that dies while it is told something would be waited for without end. */
+const TELL_LIMIT_MS = 2_000;
 
 interface Position {
   readonly run: string;
@@ -107,7 +110,8 @@ export class DigestFollower {
 
   async #publish(connection: BrokerConnection, payload: string): Promise<void> {
     try {
-      await connection.publish(interestTopic(this.#options.consumer), payload, { qos: 1, retain: true });
+      const told = connection.publish(interestTopic(this.#options.consumer), payload, { qos: 1, retain: true });
+      await within(told, TELL_LIMIT_MS);
     } catch (error) {
       // A connection that was lost tells its interest when it is back.
       const failed = error instanceof Error ? error : new Error(String(error));
