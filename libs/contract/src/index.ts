@@ -4,6 +4,8 @@ export * from './digest.ts';
 export * from './info.ts';
 export * from './payload.ts';
 export * from './rest/access.ts';
+export * from './rest/alert-rule.ts';
+export * from './rest/alerting.ts';
 export * from './rest/decommission.ts';
 export * from './rest/device.ts';
 export * from './rest/live.ts';
