@@ -101,7 +101,9 @@ describe('an alert', () => {
   });
 
   const happenings = fc
-    .array(fc.tuple(fc.integer({ min: 0, max: 40 }), fc.constantFrom<Happening[1]>('breached', 'between', 'clear', 'time')))
+    .array(
+      fc.tuple(fc.integer({ min: 0, max: 40 }), fc.constantFrom<Happening[1]>('breached', 'between', 'clear', 'time')),
+    )
     .map((steps) => {
       let atMs = 0;
       return steps.map(([afterMs, verdict]): Happening => [(atMs += afterMs), verdict]);

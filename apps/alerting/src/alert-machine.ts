@@ -11,6 +11,8 @@ export type AlertState =
 export interface Observation {
   readonly verdict: Verdict;
   readonly nowMs: number;
+  /** Since when it is so, where that is known better than by looking now. */
+  readonly sinceMs?: number;
   /** How long the breach must last before it fires. */
   readonly forMs: number;
   /** It must not fire before this time, however long it lasts; Infinity while its end is not known. */
@@ -24,11 +26,12 @@ export const INACTIVE: AlertState = { phase: 'inactive' };
  * The next state. A breach fires when it has lasted for its time without a break; what fires ends only when the subject
  * is well again, not in between.
  */
-export function observe(state: AlertState, { verdict, nowMs, forMs, notBeforeMs }: Observation): AlertState {
+export function observe(state: AlertState, observation: Observation): AlertState {
+  const { verdict, nowMs, sinceMs = nowMs, forMs, notBeforeMs } = observation;
   switch (state.phase) {
     case 'inactive':
       if (verdict !== 'breached') return state;
-      return elapse({ phase: 'pending', sinceMs: nowMs, dueMs: Math.max(nowMs + forMs, notBeforeMs) }, nowMs);
+      return elapse({ phase: 'pending', sinceMs, dueMs: Math.max(sinceMs + forMs, notBeforeMs) }, nowMs);
     case 'pending': {
       if (verdict !== 'breached') return INACTIVE;
       const dueMs = Math.max(state.sinceMs + forMs, notBeforeMs);
@@ -46,7 +49,10 @@ export function elapse(state: AlertState, nowMs: number): AlertState {
 }
 
 /** What people call the step from one state to another; undefined where nothing happened that anybody asks for. */
-export function stepOf(before: AlertState, after: AlertState): 'pending' | 'firing' | 'cancelled' | 'resolved' | undefined {
+export function stepOf(
+  before: AlertState,
+  after: AlertState,
+): 'pending' | 'firing' | 'cancelled' | 'resolved' | undefined {
   if (before.phase === after.phase) return undefined;
   switch (after.phase) {
     case 'pending':

@@ -55,9 +55,17 @@ describe('what an alert says', () => {
       { device: 'a', value: 31.400000001, limit: 30 },
       'temp of a is 31.4, and the limit is 30',
     ],
-    [{ kind: 'broker-lost' }, { broker: 'mosquitto-0', devices: 2431 }, 'mosquitto-0 is lost; 2431 devices stand behind it'],
+    [
+      { kind: 'broker-lost' },
+      { broker: 'mosquitto-0', devices: 2431 },
+      'mosquitto-0 is lost; 2431 devices stand behind it',
+    ],
     [{ kind: 'flapping', times: 3, within: '10m' }, { device: 'a', value: 4 }, 'a was lost 4 times in 10m'],
-    [{ kind: 'presence', summary: '{device} of {team}, {nonsense}', labels: { team: 'heating' } }, { device: 'a' }, 'a of heating, {nonsense}'],
+    [
+      { kind: 'presence', summary: '{device} of {team}, {nonsense}', labels: { team: 'heating' } },
+      { device: 'a' },
+      'a of heating, {nonsense}',
+    ],
     [{ kind: 'presence', summary: '{constructor} {labels}' }, {}, '{constructor} {labels}'],
   ])('%j: %j', (definition, facts, text) => {
     expect(summaryOf(rule(definition), facts)).toBe(text);

@@ -1,15 +1,13 @@
 import { describe, expect, it } from 'vitest';
-import {
-  FleetView,
-  holdUntilMs,
-  silentSinceMs,
-  type BrokerCondition,
-  type DeviceFacts,
-} from './fleet-view.ts';
+import { FleetView, holdUntilMs, silentSinceMs, type BrokerCondition, type DeviceFacts } from './fleet-view.ts';
 
 const GRACE_MS = 60;
 const away: BrokerCondition = { kind: 'away', sinceMs: 900 };
-const there = (connectedMs: number, bootedMs: number | null): BrokerCondition => ({ kind: 'there', connectedMs, bootedMs });
+const there = (connectedMs: number, bootedMs: number | null): BrokerCondition => ({
+  kind: 'there',
+  connectedMs,
+  bootedMs,
+});
 const facts = (state: DeviceFacts['state'], more: Partial<DeviceFacts> = {}): DeviceFacts => ({
   state,
   sinceMs: 100,
@@ -39,7 +37,9 @@ describe('silence of a device', () => {
     ['counts from when it wanted to wake', facts('asleep', { wakeExpectedMs: 700 }), undefined, 700],
     ['of a sleeper that said no time counts from when it was heard', facts('asleep'), undefined, 50],
     ['does not count while its broker is away', facts('online'), away, undefined],
-    ['counts from when its broker was back', facts('online'), there(400, null), 400],
+    ['counts from when its broker was started', facts('online'), there(900, 400), 400],
+    ['counts from when its broker was back, where that is all we know', facts('online'), there(900, null), 900],
+    ['goes on when only we had lost the broker', facts('online'), there(900, 5), 100],
   ])('%s', (_, device, broker, sinceMs) => {
     expect(silentSinceMs(50, device, broker)).toBe(sinceMs);
   });

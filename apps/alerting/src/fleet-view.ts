@@ -40,7 +40,7 @@ export function silentSinceMs(
   broker: BrokerCondition | undefined,
 ): number | undefined {
   if (broker?.kind === 'away') return undefined;
-  const lastMs = Math.max(heardMs, broker?.connectedMs ?? 0);
+  const lastMs = Math.max(heardMs, broker?.bootedMs ?? broker?.connectedMs ?? 0);
   switch (device?.state) {
     case 'lost':
     case 'offline':

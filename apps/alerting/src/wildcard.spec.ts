@@ -21,10 +21,14 @@ describe('a wildcard', () => {
   it('matches whatever its stars are replaced with', () => {
     const text = fc.string({ unit: fc.constantFrom('a', 'b', '-'), maxLength: 8 });
     fc.assert(
-      fc.property(fc.array(text, { minLength: 1, maxLength: 6 }), fc.array(text, { minLength: 6, maxLength: 6 }), (parts, fill) => {
-        const whole = parts.map((part, index) => (index === 0 ? part : `${fill[index] ?? ''}${part}`)).join('');
-        expect(matchesWildcard(parts.join('*'), whole)).toBe(true);
-      }),
+      fc.property(
+        fc.array(text, { minLength: 1, maxLength: 6 }),
+        fc.array(text, { minLength: 6, maxLength: 6 }),
+        (parts, fill) => {
+          const whole = parts.map((part, index) => (index === 0 ? part : `${fill[index] ?? ''}${part}`)).join('');
+          expect(matchesWildcard(parts.join('*'), whole)).toBe(true);
+        },
+      ),
     );
   });
 

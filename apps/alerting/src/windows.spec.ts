@@ -26,15 +26,19 @@ describe('the rate of change', () => {
 
   it('of a straight line is its slope, however often it is read', () => {
     fc.assert(
-      fc.property(fc.integer({ min: -5, max: 5 }), fc.array(fc.integer({ min: 1, max: 900 }), { maxLength: 200 }), (slope, steps) => {
-        const window = new RateWindow(10_000);
-        let atMs = 0;
-        for (const step of steps) {
-          atMs += step;
-          const rate = window.add(slope * atMs, atMs);
-          if (rate !== undefined) expect(rate).toBeCloseTo(slope * 10_000, 3);
-        }
-      }),
+      fc.property(
+        fc.integer({ min: -5, max: 5 }),
+        fc.array(fc.integer({ min: 1, max: 900 }), { maxLength: 200 }),
+        (slope, steps) => {
+          const window = new RateWindow(10_000);
+          let atMs = 0;
+          for (const step of steps) {
+            atMs += step;
+            const rate = window.add(slope * atMs, atMs);
+            if (rate !== undefined) expect(rate).toBeCloseTo(slope * 10_000, 3);
+          }
+        },
+      ),
     );
   });
 });
@@ -60,18 +64,21 @@ describe('the growth of a counter', () => {
 
   it('is never below 0 and never above what was counted since the beginning', () => {
     fc.assert(
-      fc.property(fc.array(fc.tuple(fc.integer({ min: 1, max: 30 }), fc.nat({ max: 9 })), { maxLength: 300 }), (steps) => {
-        const window = new IncreaseWindow(100);
-        let nowMs = 0;
-        let raw = 0;
-        for (const [afterMs, added] of steps) {
-          nowMs += afterMs;
-          raw += added;
-          const { increase } = window.add(raw, nowMs);
-          expect(increase).toBeGreaterThanOrEqual(0);
-          expect(increase).toBeLessThanOrEqual(raw);
-        }
-      }),
+      fc.property(
+        fc.array(fc.tuple(fc.integer({ min: 1, max: 30 }), fc.nat({ max: 9 })), { maxLength: 300 }),
+        (steps) => {
+          const window = new IncreaseWindow(100);
+          let nowMs = 0;
+          let raw = 0;
+          for (const [afterMs, added] of steps) {
+            nowMs += afterMs;
+            raw += added;
+            const { increase } = window.add(raw, nowMs);
+            expect(increase).toBeGreaterThanOrEqual(0);
+            expect(increase).toBeLessThanOrEqual(raw);
+          }
+        },
+      ),
     );
   });
 });

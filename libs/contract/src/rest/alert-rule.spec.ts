@@ -37,7 +37,11 @@ describe('an alert rule', () => {
     ['neither limit', { kind: 'threshold', metric: 'temp' }, /expected one of above and below/],
     ['both limits', { kind: 'threshold', metric: 'temp', above: 1, below: 2 }, /expected one of above and below/],
     ['an end beyond its limit', { kind: 'threshold', metric: 'temp', above: 30, clear: 31 }, /good side of the limit/],
-    ['an end beyond its lower limit', { kind: 'threshold', metric: 'temp', below: 5, clear: 4 }, /good side of the limit/],
+    [
+      'an end beyond its lower limit',
+      { kind: 'threshold', metric: 'temp', below: 5, clear: 4 },
+      /good side of the limit/,
+    ],
     ['an unknown kind', { kind: 'treshold', metric: 'temp', above: 1 }, /kind/],
     ['an unknown key', { kind: 'presence', state: 'lost' }, /state/],
     ['a reserved metric', { kind: 'threshold', metric: 'seq', above: 1 }, /name of a metric/],
