@@ -1,0 +1,55 @@
+import { toldAlert, type AlertRecord, type NotificationContent } from './alert-record.ts';
+
+/** What there is to tell of a group. */
+export interface GroupNews {
+  readonly begun: readonly AlertRecord[];
+  readonly ended: readonly AlertRecord[];
+  /** Alerts that fire and that the receiver knows of already. */
+  readonly known: readonly AlertRecord[];
+  /** How many fire now, those included that are silenced. */
+  readonly firing: number;
+}
+
+/** How much goes into one notification. */
+export interface ContentLimits {
+  readonly maxAlerts: number;
+  /** Whether all news are told, in as many notifications as that takes; else what is too much is counted. */
+  readonly takesEach: boolean;
+}
+
+/** A group in one line: what the alert says where it is one, else how many and the first of them. */
+export function groupSummary({ begun, ended, known, firing }: GroupNews): string {
+  const [first] = [...begun, ...known];
+  const [last] = ended;
+  if (first === undefined) {
+    if (ended.length === 1) return `Resolved: ${last?.summary ?? ''}`;
+    const rest = firing === 0 ? 'none fires any more' : `${firing} still fire`;
+    return `${ended.length} alerts have ended, ${rest}: ${last?.summary ?? ''}`;
+  }
+  const others = begun.length + known.length - 1;
+  const over = ended.length === 0 ? '' : `; ${ended.length} have ended`;
+  return `${first.summary}${others === 0 ? '' : ` and ${others} more`}${over}`;
+}
+
+/** The notifications that tell the news of a group. */
+export function contentOf(
+  group: Readonly<Record<string, string>>,
+  news: GroupNews,
+  { maxAlerts, takesEach }: ContentLimits,
+): readonly NotificationContent[] {
+  const all = [...news.begun, ...news.ended, ...news.known];
+  const parts = takesEach
+    ? Array.from({ length: Math.ceil(all.length / maxAlerts) }, (_, at) =>
+        all.slice(at * maxAlerts, (at + 1) * maxAlerts),
+      )
+    : [all.slice(0, maxAlerts)];
+  const summary = groupSummary(news);
+  return parts.map((part) => ({
+    status: news.begun.length + news.known.length > 0 ? 'firing' : 'resolved',
+    summary,
+    group,
+    firing: news.firing,
+    alerts: part.map(toldAlert),
+    omitted: takesEach ? 0 : all.length - part.length,
+  }));
+}
