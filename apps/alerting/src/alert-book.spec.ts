@@ -30,6 +30,7 @@ class Record {
   readonly events: EventRecord[] = [];
   readonly told = new Map<string, { receiver: string; alert: string }>();
   readonly notifications: NotificationRecord[] = [];
+  noticePosition = 0n;
 
   readonly journal = {
     alert: (record: AlertRecord): void => void this.alerts.set(record.id, record),
@@ -40,6 +41,7 @@ class Record {
         ? this.told.set(`${receiver} ${alert}`, { receiver, alert })
         : this.told.delete(`${receiver} ${alert}`)),
     notification: (notification: NotificationRecord): void => void this.notifications.push(notification),
+    noticePosition: (position: bigint): void => void (this.noticePosition = position),
   };
 }
 
@@ -67,7 +69,10 @@ class Scene {
       group,
       atMs: createdMs,
     }));
-    this.book.restore({ alerts, told, silences: [], windows: [], lastSent }, this.nowMs);
+    this.book.restore(
+      { alerts, told, silences: [], windows: [], lastSent, noticePosition: this.record.noticePosition },
+      this.nowMs,
+    );
   }
 
   /** The same record, and another process. */
@@ -255,6 +260,36 @@ describe('a silence', () => {
       .ends('a')
       .wait(INTERVAL_MS);
     expect(scene.told).toEqual(['hook firing: a firing', 'hook resolved: a resolved']);
+  });
+});
+
+describe('what automation asks to tell', () => {
+  const notice = (id: bigint, more: object = {}) => ({
+    ...{ id, at: new Date(T0), rule: 'evening', subject: 'hall', severity: 'info', text: `lights are on (${id})` },
+    ...more,
+  });
+
+  it('is told once, together with what else a rule asks for at the same time', () => {
+    const scene = new Scene();
+    scene.book.notices([notice(3n), notice(4n), notice(5n, { rule: 'other' })], T0);
+    scene.book.notices([notice(2n), notice(3n), notice(4n), notice(5n, { rule: 'other' })], T0);
+    expect(scene.record.notifications.map(({ kind, content }) => [kind, content.summary])).toEqual([
+      ['notice', 'lights are on (3) and 1 more'],
+      ['notice', 'lights are on (5)'],
+      ['notice', 'lights are on (2)'],
+    ]);
+    expect(scene.record.noticePosition).toBe(5n);
+    const next = scene.restarted();
+    next.book.notices([notice(2n), notice(4n), notice(6n)], T0);
+    expect(scene.record.notifications.slice(3).map(({ content }) => content.summary)).toEqual(['lights are on (6)']);
+  });
+
+  it('goes to whoever wants its severity, and to nobody while it is silenced', () => {
+    const scene = new Scene([route({ severities: ['critical'] })]).silence({ rule: 'quiet' }, T0 + 60_000);
+    const critical = { severity: 'critical' };
+    scene.book.notices([notice(1n), notice(2n, critical), notice(3n, { ...critical, rule: 'quiet' })], T0);
+    expect(scene.record.notifications.map(({ content }) => content.summary)).toEqual(['lights are on (2)']);
+    expect(scene.record.noticePosition).toBe(3n);
   });
 });
 

@@ -8,7 +8,7 @@ import type { FleetView } from './fleet-view.ts';
 import { dueOf, groupKey, groupLabels, newsOf, type GroupSettings } from './grouping.ts';
 import type { Journal } from './journal.ts';
 import type { Mutes } from './mutes.ts';
-import { contentOf } from './notification-content.ts';
+import { contentOf, noticeContents, type Notice } from './notification-content.ts';
 import type { OpenState, Step } from './running-rule.ts';
 import { matchesLabels } from './wildcard.ts';
 
@@ -35,6 +35,8 @@ interface Group {
   lastSentMs: number | undefined;
 }
 
+const MAX_SEEN_NOTICES = 1_000;
+
 /** What somebody has done to an alert cannot be done. */
 export class AlertBookError extends Error {
   override readonly name = 'AlertBookError';
@@ -59,10 +61,17 @@ export class AlertBook {
     [],
     (one, other) => one.dueMs - other.dueMs,
   );
+  readonly #seenNotices = new Set<bigint>();
+  /** What another process has told. */
+  #noticesBefore = 0n;
+  #noticePosition = 0n;
   #mutesChangeMs: number | undefined;
 
   constructor(
-    private readonly journal: Pick<Journal, 'alert' | 'cancelled' | 'event' | 'told' | 'notification'>,
+    private readonly journal: Pick<
+      Journal,
+      'alert' | 'cancelled' | 'event' | 'told' | 'notification' | 'noticePosition'
+    >,
     private readonly fleet: FleetView,
     private readonly mutes: Mutes,
     private readonly routes: readonly Route[],
@@ -109,6 +118,8 @@ export class AlertBook {
       const known = this.#groups.get(openKey(receiver, group));
       if (known !== undefined && known.told.size > 0) known.lastSentMs = atMs;
     }
+    this.#noticesBefore = stored.noticePosition;
+    this.#noticePosition = stored.noticePosition;
     this.mutesChanged(nowMs);
     return [...this.#open.values()].map(({ rule, subject, sinceMs, startedMs, value }) => ({
       ...{ rule, subject, sinceMs, startedMs, value },
@@ -181,6 +192,24 @@ export class AlertBook {
       this.#put(changed);
       this.#changed(changed, nowMs);
     }
+  }
+
+  /** Takes what automation asks to tell, in the order in which it was written; each is told once. */
+  notices(notices: readonly Notice[], nowMs: number): void {
+    const fresh = notices.filter(({ id }) => id > this.#noticesBefore && !this.#seenNotices.has(id));
+    if (fresh.length === 0) return;
+    for (const route of this.routes)
+      for (const told of noticeContents(fresh, (labels, severity) => {
+        const isWanted = route.severities.includes(severity) && matchesLabels(route.match, labels);
+        return isWanted && this.mutes.muteOf(labels, nowMs) === null;
+      }))
+        this.#notify(route.receiver, `notice ${told.group['rule'] ?? ''}`, told, nowMs, 'notice');
+    for (const { id } of fresh) this.#seenNotices.add(id);
+    // Rows may be committed later than those with higher numbers; beyond these few nobody looks back.
+    for (const id of [...this.#seenNotices].slice(0, -MAX_SEEN_NOTICES)) this.#seenNotices.delete(id);
+    const newest = fresh.reduce((id, notice) => (notice.id > id ? notice.id : id), this.#noticePosition);
+    if (newest > this.#noticePosition) this.journal.noticePosition(newest);
+    this.#noticePosition = newest;
   }
 
   /** Does what is due: groups are told, silences begin and end. */
@@ -330,7 +359,13 @@ export class AlertBook {
     this.#arrange(group, nowMs);
   }
 
-  #notify(receiver: string, group: string, content: NotificationContent, nowMs: number): void {
-    this.journal.notification({ id: randomUUID(), receiver, group, kind: 'alerts', content, createdMs: nowMs });
+  #notify(
+    receiver: string,
+    group: string,
+    content: NotificationContent,
+    nowMs: number,
+    kind: 'alerts' | 'notice' = 'alerts',
+  ): void {
+    this.journal.notification({ id: randomUUID(), receiver, group, kind, content, createdMs: nowMs });
   }
 }

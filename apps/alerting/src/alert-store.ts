@@ -26,6 +26,8 @@ export interface StoredAlerts {
   readonly told: readonly { readonly receiver: string; readonly alert: string }[];
   readonly silences: readonly SilenceEntry[];
   readonly windows: readonly MaintenanceEntry[];
+  /** Up to which row of notice receivers have been told. */
+  readonly noticePosition: bigint;
   /** When each group was told the last time. */
   readonly lastSent: readonly { readonly receiver: string; readonly group: string; readonly atMs: number }[];
 }
@@ -91,7 +93,7 @@ export class AlertStore implements BatchStore {
   /** What the service goes on with. */
   async load(now: Date): Promise<StoredAlerts> {
     const told = await this.database.alertTold.findMany();
-    const [alerts, silences, windows, lastSent] = await Promise.all([
+    const [alerts, silences, windows, lastSent, position] = await Promise.all([
       this.database.$queryRaw<{ id: string }[]>`
         SELECT id FROM alert WHERE state <> 'resolved' OR id IN (SELECT alert FROM alert_told)`.then((ids) =>
         Promise.all(
@@ -103,6 +105,7 @@ export class AlertStore implements BatchStore {
       this.database.silence.findMany({ where: { until: { gt: now } } }),
       this.database.maintenanceWindow.findMany(),
       this.database.notification.groupBy({ by: ['receiver', 'group'], _max: { createdAt: true } }),
+      this.database.noticePosition.findUnique({ where: { id: 1 } }),
     ]);
     return {
       alerts: alerts.flat().map(recordOf),
@@ -120,6 +123,7 @@ export class AlertStore implements BatchStore {
         schedule: schedule as MaintenanceSchedule,
         createdMs: createdAt.getTime(),
       })),
+      noticePosition: position?.notice ?? 0n,
       lastSent: lastSent.map(({ receiver, group, _max }) => ({
         receiver,
         group,
@@ -196,7 +200,9 @@ export class AlertStore implements BatchStore {
   async prune(before: Date): Promise<number> {
     const [, count] = await this.database.$transaction([
       this.database.$executeRaw`
-        DELETE FROM alert_event WHERE alert IN (SELECT id FROM alert WHERE state = 'resolved' AND resolved_at < ${before})`,
+        DELETE FROM alert_event WHERE alert IN (
+          SELECT id FROM alert WHERE state = 'resolved' AND resolved_at < ${before}
+            AND id NOT IN (SELECT alert FROM alert_told))`,
       this.database.$executeRaw`
         DELETE FROM alert WHERE state = 'resolved' AND resolved_at < ${before}
           AND id NOT IN (SELECT alert FROM alert_told)`,
@@ -251,6 +257,15 @@ export class AlertStore implements BatchStore {
         const data = { ...rest, createdAt: new Date(createdMs) };
         return database.maintenanceWindow.upsert({ where: { name: rest.name }, create: data, update: data });
       }),
+      ...(batch.noticePosition === undefined
+        ? []
+        : [
+            database.noticePosition.upsert({
+              where: { id: 1 },
+              create: { notice: batch.noticePosition },
+              update: { notice: batch.noticePosition },
+            }),
+          ]),
       ...(batch.removedWindows.length === 0
         ? []
         : [database.maintenanceWindow.deleteMany({ where: { name: { in: [...batch.removedWindows] } } })]),

@@ -42,6 +42,11 @@ describe('what a number means to a rule', () => {
     expect(compile(rule(warm), 1).matches('any')).toBe(true);
   });
 
+  it('of retained messages is more than system topics and devices explain (R14)', () => {
+    const { expected } = compile(rule({ kind: 'broker-retained', above: 100, per_device: 4 }), 1);
+    expect([expected(0), expected(100)]).toEqual([64, 464]);
+  });
+
   it('of presence is whether the state is one of its own', () => {
     const lost = rule({ kind: 'presence' });
     expect([presenceValue(lost, 'lost'), presenceValue(lost, 'offline')]).toEqual([1, 0]);

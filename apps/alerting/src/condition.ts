@@ -6,6 +6,12 @@ const DAY_MS = 86_400_000;
 /** A rule remembers for so many subjects whether they are its own; ids come from outside, so that is bounded. */
 const MAX_REMEMBERED = 100_000;
 
+/**
+ * Retained messages that are nobody's: Mosquitto's own system topics (53 to 56, mqtt-pitfalls R14), and status and
+ * interest of our services.
+ */
+const OWN_RETAINED = 64;
+
 /** A rule made ready: what it looks at, and what a number means to it. */
 export interface Condition {
   readonly rule: AlertRule;
@@ -17,6 +23,8 @@ export interface Condition {
   readonly windowMs: number;
   /** What is shown as the limit. */
   readonly limit: number;
+  /** What a broker with so many devices may have: only what is more is counted. */
+  readonly expected: (devicesBehind: number) => number;
   readonly matches: (subject: string) => boolean;
   readonly verdict: (value: number) => Verdict;
 }
@@ -66,7 +74,7 @@ function subjectFilter(patterns: readonly string[] | undefined): (subject: strin
 
 /** Makes a rule ready. */
 export function compile(rule: AlertRule, version: number): Condition {
-  const base = { rule, version, windowMs: 0 };
+  const base = { rule, version, windowMs: 0, expected: () => 0 };
   const ofDevice = 'devices' in rule ? subjectFilter(rule.devices) : () => true;
   const ofBroker = 'brokers' in rule ? subjectFilter(rule.brokers) : () => true;
   const forMs = 'for' in rule ? alertDurationMs(rule.for) : 0;
@@ -129,7 +137,15 @@ export function compile(rule: AlertRule, version: number): Condition {
         verdict: boundsVerdict({ above: rule.above }),
       };
     case 'broker-retained':
-      return { ...base, forMs, source: rule.kind, limit: rule.above, matches: ofBroker, verdict: boundsVerdict(rule) };
+      return {
+        ...base,
+        forMs,
+        source: rule.kind,
+        limit: rule.above,
+        expected: (devicesBehind) => OWN_RETAINED + rule.per_device * devicesBehind,
+        matches: ofBroker,
+        verdict: boundsVerdict(rule),
+      };
     case 'ingestion':
       return {
         ...base,

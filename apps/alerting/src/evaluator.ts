@@ -206,10 +206,10 @@ export class Evaluator {
   /** Takes a measurement of something that is no device. */
   measure({ source, subject, value }: Measurement, nowMs: number): void {
     for (const running of this.#bySource.get(source) ?? []) {
-      const { matches, windowMs } = running.condition;
+      const { matches, windowMs, expected } = running.condition;
       if (!matches(subject)) continue;
       if (windowMs === 0) {
-        this.#observe(running, subject, value, nowMs);
+        this.#observe(running, subject, value - expected(this.fleet.devicesBehind(subject)), nowMs);
         continue;
       }
       const window = running.increases.get(subject) ?? new IncreaseWindow(windowMs);

@@ -15,6 +15,8 @@ export interface Batch {
   readonly silences: readonly SilenceEntry[];
   readonly windows: readonly MaintenanceEntry[];
   readonly removedWindows: readonly string[];
+  /** Up to which row of what automation asks to tell this is; undefined where it has not changed. */
+  readonly noticePosition: bigint | undefined;
 }
 
 /** Where batches go. */
@@ -35,6 +37,7 @@ class Pages {
   readonly notifications: NotificationRecord[] = [];
   readonly silences = new Map<string, SilenceEntry>();
   readonly windows = new Map<string, MaintenanceEntry | undefined>();
+  noticePosition: bigint | undefined;
 
   batch(): Batch {
     const alerts = [...this.alerts.values()];
@@ -53,6 +56,7 @@ class Pages {
       silences: [...this.silences.values()],
       windows: windows.flatMap(([, window]) => window ?? []),
       removedWindows: windows.filter(([, window]) => window === undefined).map(([name]) => name),
+      noticePosition: this.noticePosition,
     };
   }
 }
@@ -110,6 +114,11 @@ export class Journal {
   /** Takes the newest state of a maintenance window; undefined removes it. */
   window(name: string, window: MaintenanceEntry | undefined): void {
     this.#open().windows.set(name, window);
+  }
+
+  /** Takes up to which row of what automation asks to tell receivers have been told. */
+  noticePosition(position: bigint): void {
+    this.#open().noticePosition = position;
   }
 
   /** Resolves when all that was taken so far is on record; rejects where it never will be. */

@@ -1,4 +1,5 @@
-import { toldAlert, type AlertRecord, type NotificationContent } from './alert-record.ts';
+import type { AlertSeverity } from '@muster/contract';
+import { toldAlert, type AlertRecord, type NotificationContent, type ToldAlert } from './alert-record.ts';
 
 /** What there is to tell of a group. */
 export interface GroupNews {
@@ -51,5 +52,44 @@ export function contentOf(
     firing: news.firing,
     alerts: part.map(toldAlert),
     omitted: takesEach ? 0 : all.length - part.length,
+  }));
+}
+
+/** What automation asks to tell people. */
+export interface Notice {
+  readonly id: bigint;
+  readonly at: Date;
+  readonly rule: string;
+  readonly subject: string;
+  readonly severity: string;
+  readonly text: string;
+}
+
+/** The notifications that tell notices: one for each rule. Whoever wants some of them says which. */
+export function noticeContents(
+  notices: readonly Notice[],
+  isWanted: (labels: Readonly<Record<string, string>>, severity: AlertSeverity) => boolean,
+): readonly NotificationContent[] {
+  const byRule = new Map<string, ToldAlert[]>();
+  for (const { id, at, rule, subject, severity: given, text } of notices) {
+    const severity: AlertSeverity = given === 'warning' || given === 'critical' ? given : 'info';
+    const labels = { rule, kind: 'notice', severity, subject, notice: String(id) };
+    if (!isWanted(labels, severity)) continue;
+    const told = byRule.get(rule) ?? [];
+    byRule.set(rule, told);
+    told.push({
+      ...{ rule, severity, subject, labels, summary: text, value: null, runbook: null, resolvedAt: null },
+      id: `notice-${id}`,
+      status: 'firing',
+      startedAt: at.toISOString(),
+    });
+  }
+  return [...byRule].map(([rule, alerts]) => ({
+    status: 'firing',
+    summary: `${alerts[0]?.summary ?? ''}${alerts.length === 1 ? '' : ` and ${alerts.length - 1} more`}`,
+    group: { rule },
+    firing: alerts.length,
+    alerts,
+    omitted: 0,
   }));
 }

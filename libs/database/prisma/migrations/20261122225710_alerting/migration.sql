@@ -131,6 +131,14 @@ CREATE TABLE "maintenance_window" (
     CONSTRAINT "maintenance_window_pkey" PRIMARY KEY ("name")
 );
 
+-- CreateTable
+CREATE TABLE "notice_position" (
+    "id" INTEGER NOT NULL DEFAULT 1,
+    "notice" BIGINT NOT NULL,
+
+    CONSTRAINT "notice_position_pkey" PRIMARY KEY ("id")
+);
+
 -- CreateIndex
 CREATE UNIQUE INDEX "alert_open_key_key" ON "alert"("open_key");
 
