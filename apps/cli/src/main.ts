@@ -8,6 +8,7 @@ import { Command, CommanderError, InvalidArgumentError, Option } from 'commander
 import pRetry from 'p-retry';
 import { z } from 'zod';
 import { createToken, issueCredentials, listTokens, revokeCredentials, revokeToken } from './access-commands.ts';
+import { addAlertCommands } from './alert-commands.ts';
 import type { ApiTarget } from './api-client.ts';
 import { addSecureCommands } from './secure-commands.ts';
 import { decommissionDevice, listDevices, showDevice } from './device-commands.ts';
@@ -214,6 +215,7 @@ function program(): Command {
     });
   addTokenCommands(muster);
   addSecureCommands(muster);
+  addAlertCommands(muster, { add: api, target: apiTarget });
 
   api(
     muster

@@ -4,7 +4,15 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { deviceId, type DeviceId } from '@muster/contract';
 import type { BrokerTarget } from '@muster/broker';
 import { migrate, openDatabase } from '@muster/database';
-import { EngineError, lastWords, ManagedProcess, MAX_CONNECTIONS, ProcessLedger, StateFolder, type Secrets } from '@muster/engines';
+import {
+  EngineError,
+  lastWords,
+  ManagedProcess,
+  MAX_CONNECTIONS,
+  ProcessLedger,
+  StateFolder,
+  type Secrets,
+} from '@muster/engines';
 import {
   AccountStore,
   ensureAdminToken,
