@@ -87,7 +87,7 @@ export class AlertStore implements BatchStore {
   constructor(private readonly database: PrismaClient) {}
 
   isHopeless(error: unknown): boolean {
-    return isDataError(error);
+    return isDataError(error) || error instanceof Prisma.PrismaClientValidationError;
   }
 
   /** What the service goes on with. */

@@ -83,9 +83,10 @@ if (process.argv.includes('--print-openapi')) {
       store,
       (notifications) => outbox.add(notifications),
       (error, isHopeless) => {
-        if (isHopeless)
-          logger.error({ err: error }, 'PostgreSQL will never take these changes of alerts; they are lost');
-        else logger.warn({ reason: error.message }, 'PostgreSQL did not take changes of alerts; they are tried again');
+        // The statement, which stands before what is wrong with it, would fill the log.
+        const reason = error.message.trim().slice(-300);
+        if (isHopeless) logger.error({ reason }, 'PostgreSQL will never take these changes of alerts: they are lost');
+        else logger.warn({ reason }, 'PostgreSQL did not take changes of alerts; they are tried again');
       },
     );
     const engine: Engine = new Engine(
