@@ -15,6 +15,7 @@ export default nodeBundle(
     'openapi.json': path.join(root, 'apps/registry/openapi.json'),
     console: path.join(root, 'apps/console/dist'),
     'main.js': path.join(root, 'docker/main.js'),
+    'starter-rules.yaml': path.join(root, 'apps/alerting/starter-rules.yaml'),
   },
   {
     // In chunks the order of modules is another one than in a single file, and decorators need it before anything else.

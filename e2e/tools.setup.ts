@@ -12,6 +12,7 @@ const TOOLS: readonly (readonly [program: string, debianPackage: string])[] = [
   ['chromium', 'chromium'],
   ['docker-compose', 'docker-compose'],
   ['python3', 'python3-venv'],
+  ['prometheus-alertmanager', 'prometheus-alertmanager'],
 ];
 
 /** Installs what is missing; tests that need a program that cannot be had are skipped with that reason, in CI they fail. */

@@ -1,6 +1,7 @@
 import { Command, CommanderError } from 'commander';
 import manifest from '../package.json' with { type: 'json' };
 import { addTokenCommands } from './access-commands.ts';
+import { addAlertCommands } from './alert-commands.ts';
 import { addCompletionCommand } from './completion-command.ts';
 import { addDecommissionCommand, addDeviceCommands } from './device-commands.ts';
 import { addMigrateCommand } from './migrate-command.ts';
@@ -25,6 +26,7 @@ function program(): Command {
   addDeviceCommands(muster);
   addDecommissionCommand(muster);
   addRuleCommands(muster);
+  addAlertCommands(muster);
   addTokenCommands(muster);
   addSecureCommands(muster);
   addPlanCommands(muster);

@@ -5,6 +5,8 @@ export * from './info.ts';
 export * from './light.ts';
 export * from './payload.ts';
 export * from './rest/access.ts';
+export * from './rest/alert-rule.ts';
+export * from './rest/alerting.ts';
 export * from './rest/automation.ts';
 export * from './rest/decommission.ts';
 export * from './rest/device.ts';

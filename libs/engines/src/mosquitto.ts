@@ -29,10 +29,15 @@ export interface MosquittoPlan {
   readonly account?: { readonly username: string; readonly password: string };
   /** Whether any number of clients may use one account, each with a client id of its own. */
   readonly sharedAccount?: boolean;
+  /** Connections that it lets in where devices connect; {@link MAX_CONNECTIONS} where it is left out. */
+  readonly maxConnections?: number;
   /** Lines of mosquitto.conf that stand after ours. */
   readonly settings?: readonly string[];
 }
 
+/** Devices that one broker lets in: the chart's default too (docs/scaling.md). */
+export const MAX_CONNECTIONS = 20_000;
+const MAX_SERVICE_CONNECTIONS = 200;
 const IN_CONTAINER = '/mosquitto/muster';
 
 /** The ports and the folder as the broker sees them, which differ in a container. */
@@ -43,8 +48,9 @@ interface BrokerView {
 }
 
 function configuration(plan: MosquittoPlan, { port, servicePort, folder }: BrokerView): string {
-  const listener = (address: string): readonly string[] => [
+  const listener = (address: string, maxConnections: number): readonly string[] => [
     `listener ${address}`,
+    `max_connections ${maxConnections}`,
     ...(plan.tls === undefined
       ? []
       : [
@@ -55,10 +61,10 @@ function configuration(plan: MosquittoPlan, { port, servicePort, folder }: Broke
         ]),
   ];
   return [
-    ...listener(port),
+    ...listener(port, plan.maxConnections ?? MAX_CONNECTIONS),
     // Else a device could take over the session of another one, or of a service, by its client id.
     ...(plan.account === undefined && plan.sharedAccount !== true ? ['use_username_as_clientid true'] : []),
-    ...(servicePort === undefined ? [] : listener(servicePort)),
+    ...(servicePort === undefined ? [] : listener(servicePort, MAX_SERVICE_CONNECTIONS)),
     // Without it Mosquitto, as root, becomes its own user, who may not enter our folder.
     ...(process.getuid?.() === 0 ? ['user root'] : []),
     'allow_anonymous false',

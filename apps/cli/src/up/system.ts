@@ -2,7 +2,15 @@ import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { BrokerTarget } from '@muster/broker';
 import { migrate, openDatabase } from '@muster/database';
-import { EngineError, lastWords, ManagedProcess, ProcessLedger, StateFolder, type Secrets } from '@muster/engines';
+import {
+  EngineError,
+  lastWords,
+  ManagedProcess,
+  MAX_CONNECTIONS,
+  ProcessLedger,
+  StateFolder,
+  type Secrets,
+} from '@muster/engines';
 import {
   AccountStore,
   ensureAdminToken,
@@ -286,6 +294,7 @@ function serviceEnvironment(
     ...(service === 'registry' || service === 'automation' || service === 'alerting'
       ? { MUSTER_INTERNAL_TOKEN: secrets.internal }
       : {}),
+    ...(service === 'alerting' ? alertingEnvironment(ports) : {}),
     ...(service === 'ingestion'
       ? {
           MUSTER_INFLUXDB_URL: influxdb.url,
@@ -294,6 +303,16 @@ function serviceEnvironment(
           MUSTER_INFLUXDB_PASSWORD: influxdb.password,
         }
       : {}),
+  };
+}
+
+function alertingEnvironment(ports: Readonly<Record<PortName, number>>): Readonly<Record<string, string>> {
+  const receivers = process.env['MUSTER_ALERTING_RECEIVERS'];
+  return {
+    MUSTER_INGESTION_METRICS: `http://127.0.0.1:${ports.ingestion}/metrics`,
+    // Brokers that the environment names have a limit of their own.
+    MUSTER_BROKER_MAX_CONNECTIONS: process.env['MUSTER_BROKER_MAX_CONNECTIONS'] ?? String(MAX_CONNECTIONS),
+    ...(receivers === undefined ? {} : { MUSTER_ALERTING_RECEIVERS: path.resolve(receivers) }),
   };
 }
 

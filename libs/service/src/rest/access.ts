@@ -15,6 +15,15 @@ export type Access = Scope | 'public';
 /** A request with who makes it. */
 export type SignedInRequest = Request & { session?: SignedIn };
 
+/**
+ * Who makes a request, for records of who did what.
+ * @throws ProblemError 401
+ */
+export function actorOf({ session }: SignedInRequest): string {
+  if (session === undefined) throw new ProblemError(401, 'a token is needed');
+  return session.name;
+}
+
 /** What a token must allow for an operation; operations that say nothing are for viewers. */
 export function RequireScope(scope: Scope): MethodDecorator & ClassDecorator {
   return SetMetadata(ACCESS, scope);

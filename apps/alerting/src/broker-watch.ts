@@ -1,0 +1,147 @@
+import { BrokerConnection, BrokerError, type BrokerTarget, type ConnectionEvent } from '@muster/broker';
+import type { Logger } from '@muster/service';
+import type { BrokerCondition } from './fleet-view.ts';
+import type { Measurement } from './running-rule.ts';
+
+/** Where Mosquitto tells about itself (mosquitto(8), broker status), and what it is to a rule. */
+const FIGURES: ReadonlyMap<string, 'uptime' | 'broker-connections' | 'broker-dropped' | 'broker-retained'> = new Map([
+  ['$SYS/broker/uptime', 'uptime'],
+  ['$SYS/broker/clients/connected', 'broker-connections'],
+  ['$SYS/broker/publish/messages/dropped', 'broker-dropped'],
+  ['$SYS/broker/retained messages/count', 'broker-retained'],
+]);
+const NUMBER = /^(\d{1,15})(?: seconds)?$/;
+const MAX_FIGURE_BYTES = 40;
+/** A broker that does not answer is noticed within one and a half of it. */
+const KEEP_ALIVE_SECONDS = 10;
+/** Mosquitto tells a figure when it changes; rules that count over a time have to be asked all the same. */
+const REPEAT_MS = 5_000;
+/** Uptime is told in steps, and on its way. */
+const UPTIME_TOLERANCE_MS = 30_000;
+
+/** One figure that a broker tells of itself; undefined for what is none. */
+export function decodeFigure(
+  topic: string,
+  payload: Uint8Array,
+): { readonly source: 'uptime' | Measurement['source']; readonly value: number } | undefined {
+  const source = FIGURES.get(topic);
+  if (source === undefined || payload.length > MAX_FIGURE_BYTES) return undefined;
+  const number = NUMBER.exec(Buffer.from(payload).toString())?.[1];
+  return number === undefined ? undefined : { source, value: Number(number) };
+}
+
+/** What is done with what brokers tell. */
+export interface BrokerWatchOptions {
+  readonly brokers: readonly BrokerTarget[];
+  /** Connections that one broker allows, ours among them. */
+  readonly maxConnections: number;
+  readonly onCondition: (broker: string, condition: BrokerCondition) => void;
+  readonly onMeasurement: (measurement: Measurement) => void;
+  readonly onEvent: (event: ConnectionEvent) => void;
+  readonly logger: Logger;
+}
+
+interface Watched {
+  readonly name: string;
+  readonly connection: BrokerConnection;
+  readonly figures: Map<string, number>;
+  condition: BrokerCondition;
+}
+
+/** A connection of its own to each broker: whether it is there, and what it tells of itself. */
+export class BrokerWatch {
+  readonly #options: BrokerWatchOptions;
+  #watched: readonly Watched[] = [];
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(options: BrokerWatchOptions) {
+    this.#options = options;
+  }
+
+  /** Begins to watch; a broker is away until it has answered. */
+  start(): void {
+    this.#watched = this.#options.brokers.map((broker) => this.#watch(broker));
+    for (const watched of this.#watched) this.#tell(watched);
+    this.#timer = setInterval(() => {
+      for (const watched of this.#watched) this.#repeat(watched);
+    }, REPEAT_MS);
+  }
+
+  /** Stops. */
+  async close(): Promise<void> {
+    clearInterval(this.#timer);
+    await Promise.all(this.#watched.map(({ connection }) => connection.close(0)));
+  }
+
+  #watch(broker: BrokerTarget): Watched {
+    const connection = new BrokerConnection({
+      broker,
+      clientId: `muster-alerting-${broker.name}`,
+      sessionExpirySeconds: 0,
+      keepAliveSeconds: KEEP_ALIVE_SECONDS,
+      subscriptions: [...FIGURES.keys()].map((filter) => ({ filter, qos: 0 })),
+      onMessage: ({ topic, payload, receivedAtMs }, settle) => {
+        const figure = decodeFigure(topic, payload);
+        if (figure?.source === 'uptime') this.#booted(watched, receivedAtMs - figure.value * 1_000);
+        else if (figure !== undefined) {
+          watched.figures.set(figure.source, figure.value);
+          this.#measure(watched, figure.source, figure.value);
+        }
+        settle('acknowledge');
+      },
+      onEvent: (event) => this.#onEvent(watched, event),
+    });
+    const watched: Watched = {
+      name: broker.name,
+      connection,
+      figures: new Map(),
+      condition: { kind: 'away', sinceMs: Date.now() },
+    };
+    return watched;
+  }
+
+  #onEvent(watched: Watched, event: ConnectionEvent): void {
+    this.#options.onEvent(event);
+    const nowMs = Date.now();
+    if (event.kind === 'connected') {
+      watched.condition = { kind: 'there', connectedMs: nowMs, bootedMs: null };
+      this.#tell(watched);
+    }
+    if (event.kind === 'disconnected' && watched.condition.kind === 'there') {
+      watched.condition = { kind: 'away', sinceMs: nowMs };
+      // A broker that comes back may begin anew: what it said before is no longer true.
+      watched.figures.clear();
+      this.#tell(watched);
+    }
+    if (event.kind === 'failed' && event.error instanceof BrokerError && event.error.code === 'subscription-refused') {
+      this.#options.logger.warn(
+        { broker: watched.name, reason: event.error.message },
+        'the broker tells nothing about itself: whether it is there is watched, its figures are not; let the account read $SYS/broker/#',
+      );
+      void watched.connection.unsubscribe([...FIGURES.keys()]);
+    }
+  }
+
+  #booted(watched: Watched, bootedMs: number): void {
+    const { condition } = watched;
+    if (condition.kind === 'away') return;
+    if (condition.bootedMs !== null && Math.abs(condition.bootedMs - bootedMs) < UPTIME_TOLERANCE_MS) return;
+    watched.condition = { ...condition, bootedMs };
+    this.#options.onCondition(watched.name, watched.condition);
+  }
+
+  #tell(watched: Watched): void {
+    this.#options.onCondition(watched.name, watched.condition);
+    this.#repeat(watched);
+  }
+
+  #repeat(watched: Watched): void {
+    this.#measure(watched, 'broker-lost', watched.condition.kind === 'away' ? 1 : 0);
+    for (const [source, value] of watched.figures) this.#measure(watched, source, value);
+  }
+
+  #measure({ name }: Watched, source: string, raw: number): void {
+    const value = source === 'broker-connections' ? (raw / this.#options.maxConnections) * 100 : raw;
+    this.#options.onMeasurement({ source, subject: name, value });
+  }
+}

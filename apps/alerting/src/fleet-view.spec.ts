@@ -1,0 +1,67 @@
+import { describe, expect, it } from 'vitest';
+import { FleetView, holdUntilMs, silentSinceMs, type BrokerCondition, type DeviceFacts } from './fleet-view.ts';
+
+const GRACE_MS = 60;
+const away: BrokerCondition = { kind: 'away', sinceMs: 900 };
+const there = (connectedMs: number, bootedMs: number | null): BrokerCondition => ({
+  kind: 'there',
+  connectedMs,
+  bootedMs,
+});
+const facts = (state: DeviceFacts['state'], more: Partial<DeviceFacts> = {}): DeviceFacts => ({
+  state,
+  sinceMs: 100,
+  broker: 'b',
+  wakeExpectedMs: null,
+  ...more,
+});
+
+describe('the loss of a device behind a broker', () => {
+  it.each<[string, BrokerCondition | undefined, number]>([
+    ['that nobody knows is news', undefined, 0],
+    ['that is away is no news', away, Number.POSITIVE_INFINITY],
+    ['that was just started is no news for a grace (P6)', there(1_000, 990), 1_050],
+    ['that has run for long is news, also when only we had lost it', there(1_000, 5), 65],
+    ['that does not tell its uptime is no news for a grace after we are back', there(1_000, null), 1_060],
+  ])('%s', (_, condition, untilMs) => {
+    expect(holdUntilMs(condition, GRACE_MS)).toBe(untilMs);
+  });
+});
+
+describe('silence of a device', () => {
+  it.each<[string, DeviceFacts | undefined, BrokerCondition | undefined, number | undefined]>([
+    ['counts from when it was last heard', undefined, undefined, 50],
+    ['counts from its birth', facts('online'), undefined, 100],
+    ['does not count when it is lost: that is another alert', facts('lost'), undefined, undefined],
+    ['does not count when it has said goodbye', facts('offline'), undefined, undefined],
+    ['counts from when it wanted to wake', facts('asleep', { wakeExpectedMs: 700 }), undefined, 700],
+    ['of a sleeper that said no time counts from when it was heard', facts('asleep'), undefined, 50],
+    ['does not count while its broker is away', facts('online'), away, undefined],
+    ['counts from when its broker was started', facts('online'), there(900, 400), 400],
+    ['counts from when its broker was back, where that is all we know', facts('online'), there(900, null), 900],
+    ['goes on when only we had lost the broker', facts('online'), there(900, 5), 100],
+  ])('%s', (_, device, broker, sinceMs) => {
+    expect(silentSinceMs(50, device, broker)).toBe(sinceMs);
+  });
+});
+
+describe('the fleet', () => {
+  it('counts the devices behind each broker, wherever they move', () => {
+    const fleet = new FleetView(GRACE_MS);
+    for (const device of ['x', 'y', 'z']) fleet.setDevice(device, facts('online'));
+    fleet.setDevice('x', facts('lost'));
+    fleet.setDevice('y', facts('online', { broker: 'other' }));
+    fleet.forget('z');
+    fleet.forget('never-there');
+    expect([fleet.devicesBehind('b'), fleet.devicesBehind('other'), fleet.devicesBehind('none')]).toEqual([1, 1, 0]);
+  });
+
+  it('holds back what is behind a broker that is away, and nothing else', () => {
+    const fleet = new FleetView(GRACE_MS);
+    fleet.setDevice('x', facts('lost'));
+    fleet.setDevice('y', facts('lost', { broker: null }));
+    fleet.setBroker('b', away);
+    expect([fleet.holdUntilMs('x'), fleet.holdUntilMs('y'), fleet.holdUntilMs('unknown')]).toEqual([Infinity, 0, 0]);
+    expect(fleet.silentSinceMs('x', 10)).toBeUndefined();
+  });
+});

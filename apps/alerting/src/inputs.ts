@@ -1,0 +1,254 @@
+import { isDeepStrictEqual } from 'node:util';
+import { DigestFollower, type BrokerTarget, type ConnectionEvent } from '@muster/broker';
+import type { AlertRule } from '@muster/contract';
+import {
+  ChannelFollower,
+  NOTICE_CHANNEL,
+  PresenceFeed,
+  type PresenceEvent,
+  type PrismaClient,
+  type TombstoneSet,
+} from '@muster/database';
+import type { Logger } from '@muster/service';
+import { BrokerWatch } from './broker-watch.ts';
+import { compile, presenceValue, type Condition } from './condition.ts';
+import type { Engine } from './engine.ts';
+import { FleetStore } from './fleet-store.ts';
+import { Probes } from './probes.ts';
+
+/** Where what happens comes from. */
+export interface InputOptions {
+  readonly engine: Engine;
+  readonly database: PrismaClient;
+  readonly postgresUrl: string;
+  readonly brokers: readonly BrokerTarget[];
+  readonly maxConnections: number;
+  readonly ingestionUrls: readonly string[];
+  readonly tombstones: TombstoneSet;
+  readonly logger: Logger;
+  readonly onEvent: (event: ConnectionEvent) => void;
+}
+
+const DAY_MS = 86_400_000;
+const TOMBSTONE_CHECK_MS = 2_000;
+const DEVICES_CHECK_MS = 60_000;
+/** Several brokers are connected at the same time, and each would ask for all last values. */
+const GAP_GATHER_MS = 200;
+const RECENT_MS = 10 * 60_000;
+/** Rows may be committed later than those with higher numbers; what was taken is not taken twice. */
+const NOTICE_LOOK_BACK = 200n;
+
+/** Brings what happens to the engine: readings, presence, brokers, and what has to be looked at. */
+export class Inputs {
+  readonly #options: InputOptions;
+  readonly #store: FleetStore;
+  readonly #digest: DigestFollower;
+  readonly #watch: BrokerWatch;
+  readonly #probes: Probes;
+  readonly #presence: PresenceFeed;
+  readonly #notices: ChannelFollower;
+  #noticePosition = 0n;
+  #gapTimer: NodeJS.Timeout | undefined;
+  #tombstoneTimer: NodeJS.Timeout | undefined;
+  #devicesTimer: NodeJS.Timeout | undefined;
+
+  constructor(options: InputOptions) {
+    this.#options = options;
+    const { engine, database, postgresUrl, brokers, logger, onEvent } = options;
+    const failed =
+      (what: string) =>
+      (error: Error): void =>
+        logger.warn({ reason: error.message }, what);
+    this.#store = new FleetStore(database);
+    this.#digest = new DigestFollower({
+      consumer: 'alerting',
+      brokers,
+      onReadings: (readings) =>
+        engine.run((nowMs) =>
+          engine.evaluator.readings(
+            readings.filter(({ device }) => !options.tombstones.has(device)),
+            nowMs,
+          ),
+        ),
+      onGap: () => this.#readLastValuesSoon(),
+      onEvent,
+      onRefused: ({ broker }, error) => logger.warn({ broker, reason: error.message }, 'not a digest'),
+    });
+    this.#watch = new BrokerWatch({
+      brokers,
+      maxConnections: options.maxConnections,
+      onCondition: (broker, condition) => engine.run((nowMs) => engine.evaluator.broker(broker, condition, nowMs)),
+      onMeasurement: (measurement) => engine.run((nowMs) => engine.evaluator.measure(measurement, nowMs)),
+      onEvent: () => undefined,
+      logger,
+    });
+    this.#probes = new Probes({
+      store: this.#store,
+      brokers,
+      ingestionUrls: options.ingestionUrls,
+      uses: (source) => engine.evaluator.uses(source),
+      onMeasurement: (measurement) => engine.run((nowMs) => engine.evaluator.measure(measurement, nowMs)),
+      onHeard: (heard) =>
+        engine.run((nowMs) => {
+          for (const { device, heardMs } of heard) engine.evaluator.heard(device, Math.min(heardMs, nowMs), nowMs);
+        }),
+      logger,
+    });
+    this.#presence = new PresenceFeed(
+      database,
+      postgresUrl,
+      (changes) => this.#presenceChanged(changes),
+      failed('changes of presence could not be read'),
+    );
+    this.#notices = new ChannelFollower({
+      url: postgresUrl,
+      channel: NOTICE_CHANNEL,
+      refresh: () => this.#readNotices(),
+      onError: failed('notices could not be read'),
+    });
+  }
+
+  /** Whether every broker is connected. */
+  get ready(): boolean {
+    return this.#digest.ready;
+  }
+
+  /** Looks at everything as it stands, then follows what changes; the engine is opened in between. */
+  async start(connectTimeoutMs: number, noticePosition: bigint): Promise<void> {
+    const { engine, tombstones } = this.#options;
+    const position = await this.#store.presencePosition();
+    const losses = await this.#store.lossesSince(new Date(Date.now() - DAY_MS));
+    const devices = await this.#store.devices();
+    engine.run((nowMs) => {
+      for (const { device, atMs } of losses) engine.evaluator.change({ device, to: 'lost', atMs }, nowMs);
+    });
+    this.#watch.start();
+    engine.run((nowMs) => {
+      for (const [device, facts] of devices) engine.evaluator.device(device, facts, nowMs);
+    });
+    await this.#readLastValues();
+    await this.#probes.start();
+    engine.open();
+    await this.#presence.start(position);
+    this.#digest.want(engine.evaluator.metrics);
+    await this.#digest.start(connectTimeoutMs);
+    this.#noticePosition = noticePosition;
+    await this.#notices.start();
+    this.#notices.refresh();
+    this.#tombstoneTimer = setInterval(() => {
+      const gone = [...engine.fleet.devices.keys()].filter((device) => tombstones.has(device));
+      if (gone.length > 0) engine.run((nowMs) => gone.forEach((device) => engine.evaluator.forget(device, nowMs)));
+    }, TOMBSTONE_CHECK_MS);
+    this.#devicesTimer = setInterval(() => void this.#readDevices(), DEVICES_CHECK_MS);
+  }
+
+  /** Rules are others now: what they look at is looked at. */
+  setRules(conditions: readonly Condition[]): void {
+    const { engine, logger } = this.#options;
+    engine.run((nowMs) => {
+      engine.evaluator.setRules(conditions, nowMs);
+      for (const [device, facts] of engine.fleet.devices) engine.evaluator.device(device, facts, nowMs);
+    });
+    this.#digest.want(engine.evaluator.metrics);
+    this.#readLastValuesSoon();
+    this.#probes.again().catch((error: unknown) => {
+      // Each of them is tried again in its time, which tells what is wrong.
+      logger.debug({ err: error }, 'something that new rules look at cannot be looked at now');
+    });
+  }
+
+  /** For how many devices a rule holds by what is known now; null where only time can tell. */
+  async breachingOf(rule: AlertRule): Promise<number | null> {
+    const { verdict, matches } = compile(rule, 0);
+    if (rule.kind === 'presence')
+      return [...this.#options.engine.fleet.devices].filter(
+        ([device, { state }]) => matches(device) && presenceValue(rule, state) > 0,
+      ).length;
+    if (rule.kind !== 'threshold') return null;
+    const values = await this.#store.lastValues([rule.metric]);
+    const nowMs = Date.now();
+    return values.filter(
+      ({ device, value, atMs }) =>
+        typeof value !== 'string' &&
+        matches(device) &&
+        Math.abs(nowMs - atMs) < RECENT_MS &&
+        verdict(Number(value)) === 'breached',
+    ).length;
+  }
+
+  /** Stops. */
+  async close(): Promise<void> {
+    clearTimeout(this.#gapTimer);
+    clearInterval(this.#tombstoneTimer);
+    clearInterval(this.#devicesTimer);
+    this.#probes.close();
+    await Promise.all([this.#notices.close(), this.#presence.close(), this.#digest.close(), this.#watch.close()]);
+  }
+
+  #readLastValuesSoon(): void {
+    this.#gapTimer ??= setTimeout(() => {
+      this.#gapTimer = undefined;
+      this.#readLastValues().catch((error: unknown) => {
+        const reason = error instanceof Error ? error.message : String(error);
+        this.#options.logger.warn({ reason }, 'last values could not be read; they are tried again');
+        this.#readLastValuesSoon();
+      });
+    }, GAP_GATHER_MS);
+  }
+
+  async #readLastValues(): Promise<void> {
+    const { engine, tombstones } = this.#options;
+    const values = await this.#store.lastValues([...engine.evaluator.metrics]);
+    engine.run((nowMs) =>
+      engine.evaluator.lastValues(
+        values.filter(({ device }) => !tombstones.has(device)),
+        nowMs,
+      ),
+    );
+  }
+
+  #presenceChanged(changes: readonly PresenceEvent[]): void {
+    const { engine, tombstones } = this.#options;
+    const newest = new Map(changes.map((change) => [change.device, change]));
+    engine.run((nowMs) => {
+      for (const change of changes) engine.evaluator.change(change, nowMs);
+      for (const { device, to, atMs, evidence } of newest.values()) {
+        if (tombstones.has(device)) continue;
+        const facts = { state: to, sinceMs: atMs, broker: evidence.broker, wakeExpectedMs: null };
+        engine.evaluator.device(device, facts, nowMs);
+      }
+    });
+    const sleepers = [...newest.values()].filter(({ to }) => to === 'asleep').map(({ device }) => device);
+    if (sleepers.length > 0) void this.#readDevices(sleepers);
+  }
+
+  /** Adds what changes of presence do not tell: devices without any, and when sleepers want to wake. */
+  async #readDevices(only?: readonly string[]): Promise<void> {
+    const { engine, tombstones, logger } = this.#options;
+    try {
+      const devices = await this.#store.devices(only);
+      engine.run((nowMs) => {
+        for (const [device, facts] of devices) {
+          const known = engine.fleet.devices.get(device);
+          const isNews = known === undefined || (known.state === facts.state && !isDeepStrictEqual(known, facts));
+          if (isNews && !tombstones.has(device)) engine.evaluator.device(device, facts, nowMs);
+        }
+      });
+    } catch (error) {
+      const reason = error instanceof Error ? error.message : String(error);
+      logger.warn({ reason }, 'devices could not be read; they are read again in a minute');
+    }
+  }
+
+  async #readNotices(): Promise<void> {
+    const { engine } = this.#options;
+    const from = this.#noticePosition > NOTICE_LOOK_BACK ? this.#noticePosition - NOTICE_LOOK_BACK : 0n;
+    const notices = await this.#store.noticesAfter(from);
+    engine.run((nowMs) => engine.book.notices(notices, nowMs));
+    const newest = notices.at(-1)?.id ?? this.#noticePosition;
+    if (newest > this.#noticePosition) {
+      this.#noticePosition = newest;
+      this.#notices.refresh();
+    }
+  }
+}
