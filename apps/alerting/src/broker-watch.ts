@@ -79,6 +79,7 @@ export class BrokerWatch {
       clientId: `muster-alerting-${broker.name}`,
       sessionExpirySeconds: 0,
       keepAliveSeconds: KEEP_ALIVE_SECONDS,
+      statusTopic: 'muster/services/alerting',
       subscriptions: [...FIGURES.keys()].map((filter) => ({ filter, qos: 0 })),
       onMessage: ({ topic, payload, receivedAtMs }, settle) => {
         const figure = decodeFigure(topic, payload);

@@ -23,20 +23,9 @@ import { Option, type Command } from 'commander';
 import { stringify } from 'yaml';
 import { z } from 'zod';
 import { callApi, type ApiTarget } from './api-client.ts';
-import { plain, table, type OutputOptions } from './device-commands.ts';
+import { apiTarget, withApi } from './api-target.ts';
+import { EXIT_FAILURE, plain, table, write, type OutputOptions } from './output.ts';
 import { UsageError } from './up/settings.ts';
-
-/** How commands find the API: options of a command, and what they lead to. */
-export interface ApiOptions {
-  readonly add: (command: Command) => Command;
-  readonly target: (command: Command) => ApiTarget;
-}
-
-const EXIT_FAILURE = 1;
-
-function write(text: string): void {
-  process.stdout.write(`${text}\n`);
-}
 
 /** JSON, or lines for people. */
 function print(value: unknown, { json }: OutputOptions, lines: () => string): void {
@@ -104,8 +93,8 @@ async function listAlerts(
   );
 }
 
-function addAlerts(alert: Command, { add, target }: ApiOptions): void {
-  add(alert.command('ls').description('list alerts; open ones, unless a state is given'))
+function addAlerts(alert: Command): void {
+  withApi(alert.command('ls').description('list alerts; open ones, unless a state is given'))
     .addOption(new Option('--state <state>', 'only those in this state').choices(alertStateSchema.options))
     .addOption(new Option('--severity <severity>', 'only those').choices(alertSeveritySchema.options))
     .option('--rule <name>', 'only those of this rule')
@@ -119,12 +108,12 @@ function addAlerts(alert: Command, { add, target }: ApiOptions): void {
           ...(severity === undefined ? {} : { severity }),
           ...(rule === undefined ? {} : { rule }),
         };
-        await listAlerts(target(command), filter, { json });
+        await listAlerts(apiTarget(command), filter, { json });
       },
     );
-  add(alert.command('show').description('show one alert with its history').argument('<id>', 'its id')).action(
+  withApi(alert.command('show').description('show one alert with its history').argument('<id>', 'its id')).action(
     async (id: string, options: OutputOptions, command: Command) => {
-      const found = await callApi(target(command), 'GET', `/alerts/${encodeURIComponent(id)}`, alertDetailSchema);
+      const found = await callApi(apiTarget(command), 'GET', `/alerts/${encodeURIComponent(id)}`, alertDetailSchema);
       print(found, options, () =>
         [
           `${found.rule}  ${found.severity}  ${stateOf(found)}`,
@@ -140,15 +129,15 @@ function addAlerts(alert: Command, { add, target }: ApiOptions): void {
       );
     },
   );
-  add(alert.command('ack').description('say that you look after an alert').argument('<id>', 'its id'))
+  withApi(alert.command('ack').description('say that you look after an alert').argument('<id>', 'its id'))
     .option('--comment <text>', 'what there is to say')
     .action(async (id: string, options: OutputOptions & { comment?: string }, command: Command) => {
       const body = options.comment === undefined ? {} : { comment: options.comment };
       const path = `/alerts/${encodeURIComponent(id)}/acknowledge`;
-      const found = await callApi(target(command), 'POST', path, alertDetailSchema, body);
+      const found = await callApi(apiTarget(command), 'POST', path, alertDetailSchema, body);
       print(found, options, () => `${found.id} is ${stateOf(found)}`);
     });
-  add(
+  withApi(
     alert
       .command('comment')
       .description('say something about an alert')
@@ -156,15 +145,15 @@ function addAlerts(alert: Command, { add, target }: ApiOptions): void {
       .argument('<text>', 'what there is to say'),
   ).action(async (id: string, text: string, options: OutputOptions, command: Command) => {
     const path = `/alerts/${encodeURIComponent(id)}/comments`;
-    const found = await callApi(target(command), 'POST', path, alertDetailSchema, { text });
+    const found = await callApi(apiTarget(command), 'POST', path, alertDetailSchema, { text });
     print(found, options, () => `${found.id} has ${found.comments.length} comments`);
   });
 }
 
-function addReceivers(alert: Command, { add, target }: ApiOptions): void {
-  add(alert.command('receivers').description('who is told of alerts')).action(
+function addReceivers(alert: Command): void {
+  withApi(alert.command('receivers').description('who is told of alerts')).action(
     async (options: OutputOptions, command: Command) => {
-      const { items } = await callApi(target(command), 'GET', '/receivers', receiverListSchema);
+      const { items } = await callApi(apiTarget(command), 'GET', '/receivers', receiverListSchema);
       print(items, options, () =>
         items.length === 0
           ? 'Nobody is told: name a file of receivers in MUSTER_ALERTING_RECEIVERS (docs/alerting.md).'
@@ -182,15 +171,15 @@ function addReceivers(alert: Command, { add, target }: ApiOptions): void {
       );
     },
   );
-  add(alert.command('test').description('tell a receiver a test').argument('<receiver>', 'its name')).action(
+  withApi(alert.command('test').description('tell a receiver a test').argument('<receiver>', 'its name')).action(
     async (name: string, options: OutputOptions, command: Command) => {
       const path = `/receivers/${encodeURIComponent(name)}/test`;
-      const attempt = await callApi(target(command), 'POST', path, deliverySchema);
+      const attempt = await callApi(apiTarget(command), 'POST', path, deliverySchema);
       print(attempt, options, () => `${attempt.outcome} in ${attempt.durationMs} ms: ${plain(attempt.detail)}`);
       if (attempt.outcome !== 'delivered') process.exitCode = EXIT_FAILURE;
     },
   );
-  add(alert.command('deliveries').description('the newest attempts to tell receivers'))
+  withApi(alert.command('deliveries').description('the newest attempts to tell receivers'))
     .option('--receiver <name>', 'only those to this one')
     .addOption(new Option('--outcome <outcome>', 'only those').choices(['delivered', 'failed', 'given-up']))
     .action(async (options: OutputOptions & { receiver?: string; outcome?: string }, command: Command) => {
@@ -198,7 +187,7 @@ function addReceivers(alert: Command, { add, target }: ApiOptions): void {
         ...(options.receiver === undefined ? {} : { receiver: options.receiver }),
         ...(options.outcome === undefined ? {} : { outcome: options.outcome }),
       });
-      const { items } = await callApi(target(command), 'GET', `/deliveries?${query.toString()}`, deliveryPageSchema);
+      const { items } = await callApi(apiTarget(command), 'GET', `/deliveries?${query.toString()}`, deliveryPageSchema);
       print(items, options, () =>
         table(
           ['AT', 'RECEIVER', 'OUTCOME', 'ATTEMPT', 'ANSWER', 'SUMMARY'],
@@ -208,39 +197,41 @@ function addReceivers(alert: Command, { add, target }: ApiOptions): void {
     });
 }
 
-function addRules(alert: Command, { add, target }: ApiOptions): void {
+function addRules(alert: Command): void {
   const rules = alert.command('rule').description('alert rules');
-  add(rules.command('ls').description('list alert rules')).action(async (options: OutputOptions, command: Command) => {
-    const { items } = await callApi(target(command), 'GET', '/alert-rules', alertRuleListSchema);
-    print(items, options, () =>
-      table(
-        ['RULE', 'KIND', 'SEVERITY', 'VERSION', 'BY', 'FIRING', 'PENDING'],
-        items.map(({ name, definition, version, author, firing, pending }) => [
-          name,
-          definition.enabled ? definition.kind : `${definition.kind} (not enabled)`,
-          definition.severity,
-          String(version),
-          author,
-          String(firing),
-          String(pending),
-        ]),
-      ),
-    );
-  });
-  add(rules.command('show').description('show one as YAML').argument('<rule>', 'its name')).action(
+  withApi(rules.command('ls').description('list alert rules')).action(
+    async (options: OutputOptions, command: Command) => {
+      const { items } = await callApi(apiTarget(command), 'GET', '/alert-rules', alertRuleListSchema);
+      print(items, options, () =>
+        table(
+          ['RULE', 'KIND', 'SEVERITY', 'VERSION', 'BY', 'FIRING', 'PENDING'],
+          items.map(({ name, definition, version, author, firing, pending }) => [
+            name,
+            definition.enabled ? definition.kind : `${definition.kind} (not enabled)`,
+            definition.severity,
+            String(version),
+            author,
+            String(firing),
+            String(pending),
+          ]),
+        ),
+      );
+    },
+  );
+  withApi(rules.command('show').description('show one as YAML').argument('<rule>', 'its name')).action(
     async (name: string, options: OutputOptions, command: Command) => {
       const path = `/alert-rules/${encodeURIComponent(name)}`;
-      const rule = await callApi(target(command), 'GET', path, alertRuleViewSchema);
+      const rule = await callApi(apiTarget(command), 'GET', path, alertRuleViewSchema);
       print(rule, options, () => stringify({ rules: [rule.definition] }).trimEnd());
     },
   );
-  add(rules.command('apply').description('put the rules of a file in force; others stay'))
+  withApi(rules.command('apply').description('put the rules of a file in force; others stay'))
     .requiredOption('-f, --file <path>', 'YAML; - is standard input')
     .option('--dry-run', 'say what would change, and change nothing', false)
     .action(async (options: OutputOptions & { file: string; dryRun: boolean }, command: Command) => {
       const yaml = readFileSync(options.file === '-' ? 0 : options.file, 'utf8');
       const body = { yaml, dryRun: options.dryRun };
-      const changes = await callApi(target(command), 'POST', '/alert-rules/apply', alertRuleChangesSchema, body);
+      const changes = await callApi(apiTarget(command), 'POST', '/alert-rules/apply', alertRuleChangesSchema, body);
       print(changes, options, () =>
         table(
           ['RULE', options.dryRun ? 'WOULD BE' : 'IS', 'VERSION', 'HOLDS NOW FOR'],
@@ -253,28 +244,37 @@ function addRules(alert: Command, { add, target }: ApiOptions): void {
         ),
       );
     });
-  add(rules.command('rm').description('delete a rule; its alerts end').argument('<rule>', 'its name')).action(
+  withApi(rules.command('rm').description('delete a rule; its alerts end').argument('<rule>', 'its name')).action(
     async (name: string, options: OutputOptions, command: Command) => {
-      await callApi(target(command), 'DELETE', `/alert-rules/${encodeURIComponent(name)}`, z.undefined());
+      await callApi(apiTarget(command), 'DELETE', `/alert-rules/${encodeURIComponent(name)}`, z.undefined());
       print({ deleted: name }, options, () => `${name} is deleted`);
     },
   );
 }
 
-function addSilences(muster: Command, { add, target }: ApiOptions): void {
+function addSilences(muster: Command): void {
   const silences = muster.command('silence').description('alerts that nobody is told of for a time');
-  add(silences.command('ls').description('list silences')).action(async (options: OutputOptions, command: Command) => {
-    const { items } = await callApi(target(command), 'GET', '/silences', silenceListSchema);
-    print(items, options, () =>
-      items.length === 0
-        ? 'No silences.'
-        : table(
-            ['ID', 'ALERTS WITH', 'FROM', 'UNTIL', 'BY', 'WHY'],
-            items.map(({ id, matchers, from, until, who, why }) => [id, matchersText(matchers), from, until, who, why]),
-          ),
-    );
-  });
-  add(silences.command('create').description('tell nobody of alerts with these labels'))
+  withApi(silences.command('ls').description('list silences')).action(
+    async (options: OutputOptions, command: Command) => {
+      const { items } = await callApi(apiTarget(command), 'GET', '/silences', silenceListSchema);
+      print(items, options, () =>
+        items.length === 0
+          ? 'No silences.'
+          : table(
+              ['ID', 'ALERTS WITH', 'FROM', 'UNTIL', 'BY', 'WHY'],
+              items.map(({ id, matchers, from, until, who, why }) => [
+                id,
+                matchersText(matchers),
+                from,
+                until,
+                who,
+                why,
+              ]),
+            ),
+      );
+    },
+  );
+  withApi(silences.command('create').description('tell nobody of alerts with these labels'))
     .requiredOption('--match <label=text>', 'a label that they have; * is any text; repeat it for more', addMatcher)
     .option('--for <duration>', 'for so long: 30m, 2h, 7d')
     .option('--until <time>', 'until then: 2027-01-31T22:00:00Z')
@@ -285,14 +285,14 @@ function addSilences(muster: Command, { add, target }: ApiOptions): void {
         command: Command,
       ) => {
         const body = { matchers: options.match, until: endOf(options, Date.now()), why: options.why };
-        const silence = await callApi(target(command), 'POST', '/silences', silenceSchema, body);
+        const silence = await callApi(apiTarget(command), 'POST', '/silences', silenceSchema, body);
         print(silence, options, () => `${silence.id} until ${silence.until}`);
       },
     );
-  add(silences.command('rm').description('end a silence now').argument('<id>', 'its id')).action(
+  withApi(silences.command('rm').description('end a silence now').argument('<id>', 'its id')).action(
     async (id: string, options: OutputOptions, command: Command) => {
       const path = `/silences/${encodeURIComponent(id)}`;
-      const silence = await callApi(target(command), 'DELETE', path, silenceSchema);
+      const silence = await callApi(apiTarget(command), 'DELETE', path, silenceSchema);
       print(silence, options, () => `${silence.id} has ended`);
     },
   );
@@ -315,11 +315,11 @@ function scheduleOf({ from, until, cron, duration, timeZone }: WindowOptions): o
   throw new UsageError('expected --from TIME and --until TIME, or --cron EXPRESSION and --duration DURATION');
 }
 
-function addWindows(muster: Command, { add, target }: ApiOptions): void {
+function addWindows(muster: Command): void {
   const windows = muster.command('maintenance').description('times in which nobody is told of alerts');
-  add(windows.command('ls').description('list maintenance windows')).action(
+  withApi(windows.command('ls').description('list maintenance windows')).action(
     async (options: OutputOptions, command: Command) => {
-      const { items } = await callApi(target(command), 'GET', '/maintenance-windows', maintenanceListSchema);
+      const { items } = await callApi(apiTarget(command), 'GET', '/maintenance-windows', maintenanceListSchema);
       print(items, options, () =>
         items.length === 0
           ? 'No maintenance windows.'
@@ -332,7 +332,7 @@ function addWindows(muster: Command, { add, target }: ApiOptions): void {
       );
     },
   );
-  add(
+  withApi(
     windows
       .command('create')
       .description('tell nobody of alerts with these labels while a window is open')
@@ -347,23 +347,23 @@ function addWindows(muster: Command, { add, target }: ApiOptions): void {
     .requiredOption('--why <text>', 'why')
     .action(async (name: string, options: WindowOptions, command: Command) => {
       const body = { name, matchers: options.match, schedule: scheduleOf(options), why: options.why };
-      const window = await callApi(target(command), 'POST', '/maintenance-windows', maintenanceWindowSchema, body);
+      const window = await callApi(apiTarget(command), 'POST', '/maintenance-windows', maintenanceWindowSchema, body);
       print(window, options, () => `${window.name} ${window.active ? 'is open' : `opens ${window.next ?? 'never'}`}`);
     });
-  add(windows.command('rm').description('delete a maintenance window').argument('<name>', 'its name')).action(
+  withApi(windows.command('rm').description('delete a maintenance window').argument('<name>', 'its name')).action(
     async (name: string, options: OutputOptions, command: Command) => {
-      await callApi(target(command), 'DELETE', `/maintenance-windows/${encodeURIComponent(name)}`, z.undefined());
+      await callApi(apiTarget(command), 'DELETE', `/maintenance-windows/${encodeURIComponent(name)}`, z.undefined());
       print({ deleted: name }, options, () => `${name} is deleted`);
     },
   );
 }
 
 /** `muster alert`, `muster silence` and `muster maintenance`. */
-export function addAlertCommands(muster: Command, api: ApiOptions): void {
+export function addAlertCommands(muster: Command): void {
   const alert = muster.command('alert').description('alerts, their rules and who is told');
-  addAlerts(alert, api);
-  addRules(alert, api);
-  addReceivers(alert, api);
-  addSilences(muster, api);
-  addWindows(muster, api);
+  addAlerts(alert);
+  addRules(alert);
+  addReceivers(alert);
+  addSilences(muster);
+  addWindows(muster);
 }

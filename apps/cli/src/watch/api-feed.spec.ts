@@ -6,7 +6,7 @@ import { ApiError } from '../api-client.ts';
 import { apiFeed } from './api-feed.ts';
 import { parseDeviceFilters } from './filters.ts';
 import type { LiveReadings } from '@muster/contract';
-import type { FiringAlert } from './live-schemas.ts';
+import type { FiringAlert } from './firing-alerts.ts';
 import type { ReceivedEvent } from './watch-model.ts';
 
 const AT = '2026-11-22T14:32:15.000Z';

@@ -5,7 +5,7 @@ import { ApiError, callApi, type ApiTarget } from '../api-client.ts';
 import type { Feed } from './feed.ts';
 import type { DeviceFilter } from './filters.ts';
 import { type LiveReadings } from '@muster/contract';
-import { alertPageSchema, type AlertPage, type FiringAlert } from './live-schemas.ts';
+import { alertPageSchema, type AlertPage, type FiringAlert } from './firing-alerts.ts';
 import { readLiveStream } from './live-stream.ts';
 import type { WatchedReading, WatchEvent } from './watch-model.ts';
 

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import type { FiringAlert } from './live-schemas.ts';
+import type { FiringAlert } from './firing-alerts.ts';
 import { screenLines, type Line, type Source, type Viewport } from './screen-lines.ts';
 import { fitText } from './terminal-text.ts';
 import { parseThreshold } from './thresholds.ts';

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import type { FiringAlert } from './live-schemas.ts';
+import type { FiringAlert } from './firing-alerts.ts';
 import {
   advance,
   compareIds,

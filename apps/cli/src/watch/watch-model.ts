@@ -1,5 +1,5 @@
 import type { PresenceReason, PresenceState, ReadingValue } from '@muster/contract';
-import type { FiringAlert } from './live-schemas.ts';
+import type { FiringAlert } from './firing-alerts.ts';
 
 /** Whether something was true some time before: a retained message, or what the API had stored. */
 export type Replay = 'retained' | 'stored' | null;

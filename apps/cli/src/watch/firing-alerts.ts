@@ -1,16 +1,10 @@
+import { alertSchema } from '@muster/contract';
 import { z } from 'zod';
 
-/** An alert that fires. */
-export const firingAlertSchema = z.object({
-  id: z.string(),
-  rule: z.string(),
-  severity: z.enum(['info', 'warning', 'critical']),
-  subject: z.string(),
-  summary: z.string(),
-  startedAt: z.iso.datetime(),
-  state: z.literal('firing'),
-  acknowledgedAt: z.iso.datetime().nullable(),
-});
+/** What the screen needs of an alert that fires. */
+export const firingAlertSchema = alertSchema
+  .pick({ id: true, rule: true, severity: true, subject: true, summary: true, acknowledgedAt: true })
+  .extend({ startedAt: z.iso.datetime(), state: z.literal('firing') });
 /** See {@link firingAlertSchema}. */
 export type FiringAlert = z.infer<typeof firingAlertSchema>;
 
