@@ -49,6 +49,8 @@ type Environment = Readonly<Record<string, string | undefined>>;
 const REFERENCE = /\$\{([A-Za-z_][A-Za-z0-9_]*)\}/g;
 /** Alertmanager takes requests of some megabytes; an alert has some hundred bytes. */
 const ALERTS_IN_A_REQUEST = 500;
+/** A burst becomes few requests; that is all there is to wait for, because Alertmanager groups by itself. */
+const ALERTMANAGER_WAIT_MS = 100;
 /** Nobody reads more, and a mail or a hook has to take it. */
 const ALERTS_IN_A_TEXT = 100;
 
@@ -179,7 +181,7 @@ function routeOf(written: Written): Route {
   if (written.type === 'alertmanager')
     return {
       ...base,
-      group: { groupBy: [], waitMs: 0, intervalMs: 0, sendResolved },
+      group: { groupBy: [], waitMs: ALERTMANAGER_WAIT_MS, intervalMs: 0, sendResolved },
       maxAlerts: ALERTS_IN_A_REQUEST,
       takesEach: true,
     };
@@ -200,7 +202,7 @@ function receiverOf(written: Written, environment: Environment): ReceiverConfigu
     target: written.type === 'email' ? written.to.join(', ') : written.url,
     shown:
       written.type === 'alertmanager'
-        ? { groupWait: '0s', groupInterval: '0s' }
+        ? { groupWait: `${ALERTMANAGER_WAIT_MS}ms`, groupInterval: '0s' }
         : { groupWait: written.group_wait, groupInterval: written.group_interval },
   };
 }
