@@ -289,6 +289,9 @@ async function main() {
     case 'security':
       await runScript('jiti/lib/jiti-cli.mjs', ['e2e/security/main.ts', ...rest]);
       return;
+    case 'bench':
+      await runScript('jiti/lib/jiti-cli.mjs', ['e2e/bench/main.ts', ...rest]);
+      return;
     case 'dev':
       process.argv = [...process.argv.slice(0, 2), 'up', '--watch', ...rest];
       break;
