@@ -26,7 +26,6 @@ function receiversYaml(hook: HookServer, mailbox: Mailbox, alertmanager: Alertma
     url: http://127.0.0.1:${hook.port}/hook
     secret: \${ALERTING_TEST_SECRET}
     match: { device: 'storm-*' }
-    group_wait: 20s
   - name: mail
     type: email
     from: muster@example.org

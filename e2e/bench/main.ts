@@ -3,6 +3,7 @@ import path from 'node:path';
 
 /** What can be measured, by the name that `npm run bench NAME` takes; each gives its figures. */
 const BENCHMARKS: Readonly<Record<string, () => Promise<{ measure: () => Promise<unknown> }>>> = {
+  alerting: () => import('./alerting.ts'),
   automation: () => import('./automation.ts'),
   digest: () => import('./digest.ts'),
 };

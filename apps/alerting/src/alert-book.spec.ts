@@ -36,10 +36,10 @@ class Record {
     alert: (record: AlertRecord): void => void this.alerts.set(record.id, record),
     cancelled: (id: string): void => void this.alerts.delete(id),
     event: (event: EventRecord): void => void this.events.push(event),
-    told: (receiver: string, alert: string, isTold: boolean): void =>
-      void (isTold
-        ? this.told.set(`${receiver} ${alert}`, { receiver, alert })
-        : this.told.delete(`${receiver} ${alert}`)),
+    told: (receiver: string, alert: string, isTold: boolean): void => {
+      if (isTold) this.told.set(`${receiver} ${alert}`, { receiver, alert });
+      else this.told.delete(`${receiver} ${alert}`);
+    },
     notification: (notification: NotificationRecord): void => void this.notifications.push(notification),
     noticePosition: (position: bigint): void => void (this.noticePosition = position),
   };

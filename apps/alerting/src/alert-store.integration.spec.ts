@@ -16,7 +16,7 @@ function record(more: Partial<AlertRecord> = {}): AlertRecord {
     ...{ labels: { rule: 'lost', device: 'a' }, sinceMs: T0, startedMs: T0 + 1_500, resolvedMs: null },
     ...{ acknowledgedMs: null, acknowledgedBy: null, silencedBy: null },
     ...more,
-  } as AlertRecord;
+  };
 }
 
 function notification(more: Partial<NotificationRecord> = {}): NotificationRecord {

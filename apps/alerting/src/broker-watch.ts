@@ -23,7 +23,7 @@ const UPTIME_TOLERANCE_MS = 30_000;
 export function decodeFigure(
   topic: string,
   payload: Uint8Array,
-): { readonly source: 'uptime' | Measurement['source']; readonly value: number } | undefined {
+): { readonly source: string; readonly value: number } | undefined {
   const source = FIGURES.get(topic);
   if (source === undefined || payload.length > MAX_FIGURE_BYTES) return undefined;
   const number = NUMBER.exec(Buffer.from(payload).toString())?.[1];

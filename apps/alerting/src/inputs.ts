@@ -77,7 +77,11 @@ export class Inputs {
     this.#watch = new BrokerWatch({
       brokers,
       maxConnections: options.maxConnections,
-      onCondition: (broker, condition) => engine.run((nowMs) => engine.evaluator.broker(broker, condition, nowMs)),
+      onCondition: (broker, condition) => {
+        engine.run((nowMs) => engine.evaluator.broker(broker, condition, nowMs));
+        // How many stand behind it is told when it has been away for long enough.
+        if (condition.kind === 'away' && this.#devicesTimer !== undefined) void this.#readDevices();
+      },
       onMeasurement: (measurement) => engine.run((nowMs) => engine.evaluator.measure(measurement, nowMs)),
       onEvent: () => undefined,
       logger,

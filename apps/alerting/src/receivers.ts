@@ -49,6 +49,8 @@ type Environment = Readonly<Record<string, string | undefined>>;
 const REFERENCE = /\$\{([A-Za-z_][A-Za-z0-9_]*)\}/g;
 /** Alertmanager takes requests of some megabytes; an alert has some hundred bytes. */
 const ALERTS_IN_A_REQUEST = 500;
+/** A burst becomes few requests; that is all there is to wait for, because Alertmanager groups by itself. */
+const ALERTMANAGER_WAIT_MS = 100;
 /** Nobody reads more, and a mail or a hook has to take it. */
 const ALERTS_IN_A_TEXT = 100;
 
@@ -104,11 +106,13 @@ type Written = z.infer<typeof receiverSchema>;
 const fileSchema = z.strictObject({ receivers: z.array(receiverSchema).max(50) });
 
 /** Whether something cannot be used, and where that stands below a receiver. */
-class Unusable {
+class Unusable extends Error {
   constructor(
     readonly key: string,
-    readonly message: string,
-  ) {}
+    message: string,
+  ) {
+    super(message);
+  }
 }
 
 function expand(written: string, key: string, environment: Environment): string {
@@ -137,7 +141,7 @@ function signingKey(written: string, environment: Environment): Buffer {
   if (isBase64 && key.length >= 24 && key.length <= 64) return key;
   throw new Unusable(
     'secret',
-    `${written}: expected whsec_ and 24 to 64 bytes in base64 (whsec_$(openssl rand -base64 32))`,
+    `expected whsec_ and 24 to 64 bytes in base64 (whsec_$(openssl rand -base64 32))`,
   );
 }
 
@@ -179,7 +183,7 @@ function routeOf(written: Written): Route {
   if (written.type === 'alertmanager')
     return {
       ...base,
-      group: { groupBy: [], waitMs: 0, intervalMs: 0, sendResolved },
+      group: { groupBy: [], waitMs: ALERTMANAGER_WAIT_MS, intervalMs: 0, sendResolved },
       maxAlerts: ALERTS_IN_A_REQUEST,
       takesEach: true,
     };
@@ -200,7 +204,7 @@ function receiverOf(written: Written, environment: Environment): ReceiverConfigu
     target: written.type === 'email' ? written.to.join(', ') : written.url,
     shown:
       written.type === 'alertmanager'
-        ? { groupWait: '0s', groupInterval: '0s' }
+        ? { groupWait: `${ALERTMANAGER_WAIT_MS}ms`, groupInterval: '0s' }
         : { groupWait: written.group_wait, groupInterval: written.group_interval },
   };
 }

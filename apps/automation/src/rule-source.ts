@@ -43,7 +43,12 @@ const MAX_FAULTS = 50;
 export function readRules(text: string): readonly WrittenRule[] {
   const lines = new LineCounter();
   // Aliases multiply: a small text could become a huge document.
-  const document = parseDocument(text, { lineCounter: lines, prettyErrors: false, uniqueKeys: true });
+  const document = parseDocument(text, {
+    lineCounter: lines,
+    prettyErrors: false,
+    uniqueKeys: true,
+    logLevel: 'error',
+  });
   const placeOf = (offset: number): Place => {
     const { line, col } = lines.linePos(offset);
     return { line: Math.max(1, line), column: Math.max(1, col) };

@@ -157,8 +157,21 @@ affinity:
 {{- end }}
 {{- end }}
 
+{{- /* What alerting looks at beside brokers and PostgreSQL, and who is told. */}}
 {{- define "muster.alertingEnvironment" -}}
+- { name: MUSTER_BROKER_MAX_CONNECTIONS, value: {{ int .Values.broker.limits.maxConnections | quote }} }
+{{- $ingestion := printf "%s-ingestion" (include "muster.fullname" .) }}
+{{- $urls := list }}
+{{- range $i := until (int .Values.ingestion.replicas) }}
+{{- $urls = append $urls (printf "http://%s-%d.%s:8080/metrics" $ingestion $i $ingestion) }}
 {{- end }}
+- { name: MUSTER_INGESTION_METRICS, value: {{ join "," $urls | quote }} }
+{{- if .Values.alerting.receivers }}
+- { name: MUSTER_ALERTING_RECEIVERS, value: /receivers/receivers.yaml }
+{{- end }}
+{{- end }}
+
+{{- define "muster.receiversName" -}}{{ include "muster.fullname" . }}-alerting-receivers{{- end }}
 
 {{- define "muster.commonEnvironment" -}}
 - name: MUSTER_LOG_LEVEL
