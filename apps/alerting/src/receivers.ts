@@ -139,10 +139,7 @@ function signingKey(written: string, environment: Environment): Buffer {
   const key = Buffer.from(base64, 'base64');
   const isBase64 = key.toString('base64').replace(/=+$/, '') === base64.replace(/=+$/, '');
   if (isBase64 && key.length >= 24 && key.length <= 64) return key;
-  throw new Unusable(
-    'secret',
-    `expected whsec_ and 24 to 64 bytes in base64 (whsec_$(openssl rand -base64 32))`,
-  );
+  throw new Unusable('secret', `expected whsec_ and 24 to 64 bytes in base64 (whsec_$(openssl rand -base64 32))`);
 }
 
 function channelOf(written: Written, environment: Environment): Channel {
