@@ -36,7 +36,7 @@ save() {
 start_again() {
   kube scale statefulset "$full-mosquitto" --replicas="$brokers"
   kube scale statefulset "$full-ingestion" --replicas="$(cat "$folder/ingestion")"
-  kube scale deployment "$full-registry" "$full-presence" --replicas=1
+  kube scale deployment "$full-registry" "$full-presence" "$full-automation" "$full-alerting" --replicas=1
 }
 
 restore() {
@@ -46,9 +46,9 @@ restore() {
     [ -s "$folder/$what" ] || { echo "$folder/$what is missing or empty" >&2; exit 1; }
   done
   trap start_again EXIT
-  kube scale deployment "$full-registry" "$full-presence" --replicas=0
+  kube scale deployment "$full-registry" "$full-presence" "$full-automation" "$full-alerting" --replicas=0
   kube scale statefulset "$full-ingestion" "$full-mosquitto" --replicas=0
-  for component in registry presence ingestion broker; do
+  for component in registry presence automation alerting ingestion broker; do
     kube wait --for=delete pod -l "app.kubernetes.io/instance=$release,app.kubernetes.io/component=$component" --timeout=120s
   done
   # All of it goes first: what a newer version added would be left, and migrations would find it in their way.
