@@ -294,7 +294,7 @@ describe('rules', () => {
       version: number;
     };
     expect(shown.version).toBeGreaterThan(1);
-    const before = await muster(address, 'rule', 'show', 'motion-light', '--version', String(shown.version - 1));
+    const before = await muster(address, 'rule', 'show', 'motion-light', '--at-version', String(shown.version - 1));
     expect(before.stdout).toContain('for: 5s');
     expect((await muster(address, 'rule', 'show', 'motion-light')).stdout).toContain('for: 7s');
   });

@@ -101,9 +101,9 @@ export function addRuleCommands(muster: Command): void {
     await listRules(apiTarget(command), options);
   });
   withApi(rules.command('show').description('show a rule as it was written').argument('<rule>', 'its id'))
-    .option('--version <number>', 'an older version')
-    .action(async (id: string, options: { json: boolean; version?: string }, command: Command) => {
-      const query = options.version === undefined ? '' : `?version=${encodeURIComponent(options.version)}`;
+    .option('--at-version <number>', 'as it was in an older version')
+    .action(async (id: string, options: { json: boolean; atVersion?: string }, command: Command) => {
+      const query = options.atVersion === undefined ? '' : `?version=${encodeURIComponent(options.atVersion)}`;
       const path = `/rules/${encodeURIComponent(id)}${query}`;
       const rule = await callApi(apiTarget(command), 'GET', path, ruleViewSchema);
       write(options.json ? JSON.stringify(rule) : plainLines(stringify(rule.definition)).trimEnd());
