@@ -90,7 +90,7 @@ describe('the chart on a Kubernetes', () => {
       '-o',
       'jsonpath={.items[*].status.containerStatuses[*].restartCount}',
     );
-    expect(pods.split(' ')).toHaveLength(10);
+    expect(pods.split(' ')).toHaveLength(12);
   }, 360_000);
 
   it('helm test: a device publishes over TLS and REST answers with its reading', async () => {
