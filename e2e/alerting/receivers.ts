@@ -148,7 +148,7 @@ export class Alertmanager {
   group_interval: 2s
   repeat_interval: 4h
   routes:
-    - { matchers: ['device=~"storm-.*"'], group_wait: 10s, group_interval: 5m, receiver: hook }
+    - { matchers: ['device=~"storm-.*"'], group_wait: 30s, group_interval: 5m, receiver: hook }
 receivers:
   - { name: hook, webhook_configs: [{ url: '${hook}', send_resolved: true, max_alerts: 0 }] }
 `,

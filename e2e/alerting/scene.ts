@@ -11,7 +11,7 @@ import { Alertmanager, HookServer, Mailbox } from './receivers.ts';
 const ACCOUNT = { username: 'muster', password: 'alerting-tests-only' };
 
 /** How long a broker that was started again gives devices to come back. */
-export const GRACE_SECONDS = 6;
+export const GRACE_SECONDS = 20;
 
 function receiversYaml(hook: HookServer, mailbox: Mailbox, alertmanager: Alertmanager): string {
   return `receivers:
@@ -38,7 +38,7 @@ function receiversYaml(hook: HookServer, mailbox: Mailbox, alertmanager: Alertma
   - name: router
     type: alertmanager
     url: ${alertmanager.url}
-    resend: 2s
+    resend: 10s
 `;
 }
 
@@ -52,8 +52,8 @@ export class AlertingScene {
     readonly mailbox: Mailbox,
     readonly alertmanager: Alertmanager,
     readonly system: StartedSystem,
-    private readonly plan: MosquittoPlan,
-    private mosquitto: ManagedProcess,
+    private readonly plans: readonly MosquittoPlan[],
+    private readonly brokers: ManagedProcess[],
   ) {}
 
   static async start(maxConnections: number): Promise<AlertingScene> {
@@ -66,18 +66,20 @@ export class AlertingScene {
     const alertmanager = await Alertmanager.start(folder, `http://127.0.0.1:${hook.port}/alertmanager`);
     const file = path.join(folder, 'receivers.yaml');
     writeFileSync(file, receiversYaml(hook, mailbox, alertmanager));
-    const plan: MosquittoPlan = {
-      name: 'mosquitto-0',
-      folder: path.join(folder, 'mosquitto'),
-      logFile: path.join(folder, 'mosquitto.log'),
+    const plan = async (name: string, settings: readonly string[]): Promise<MosquittoPlan> => ({
+      name,
+      folder: path.join(folder, name),
+      logFile: path.join(folder, `${name}.log`),
       port: await freePort(),
       account: ACCOUNT,
       maxConnections,
-      settings: ['sys_interval 1'],
-    };
-    const mosquitto = await startMosquitto(plan, await mosquittoSource('local', () => undefined));
+      settings: ['sys_interval 1', ...settings],
+    });
+    const plans = [await plan('mosquitto-0', []), await plan('mosquitto-1', ['max_queued_messages 100'])];
+    const source = await mosquittoSource('local', () => undefined);
+    const brokers = await Promise.all(plans.map((one) => startMosquitto(one, source)));
     Object.assign(process.env, {
-      MUSTER_BROKERS: `mosquitto-0=mqtt://127.0.0.1:${plan.port}`,
+      MUSTER_BROKERS: plans.map(({ name, port }) => `${name}=mqtt://127.0.0.1:${port}`).join(','),
       MUSTER_BROKER_USERNAME: ACCOUNT.username,
       MUSTER_BROKER_PASSWORD: ACCOUNT.password,
       MUSTER_BROKER_MAX_CONNECTIONS: String(maxConnections),
@@ -86,7 +88,7 @@ export class AlertingScene {
       ALERTING_TEST_SECRET: secret,
     });
     const system = await StartedSystem.start(['--devices', '0', '--dir', stateFolder()]);
-    return new AlertingScene(folder, hook, mailbox, alertmanager, system, plan, mosquitto);
+    return new AlertingScene(folder, hook, mailbox, alertmanager, system, plans, brokers);
   }
 
   get address(): ReadyLine {
@@ -96,13 +98,14 @@ export class AlertingScene {
   async stop(): Promise<void> {
     await Promise.all(this.clients.map((client) => client.endAsync(true)));
     await this.system.stop();
-    await Promise.all([this.hook.stop(), this.mailbox.stop(), this.alertmanager.stop(), this.mosquitto.stop(5_000)]);
+    await Promise.all([this.hook.stop(), this.mailbox.stop(), this.alertmanager.stop()]);
+    await Promise.all(this.brokers.map((broker) => broker.stop(5_000)));
   }
 
   /** A client at the broker; with an id it is a device that is online and has a will. */
-  async connect(device?: string): Promise<MqttClient> {
+  async connect(device?: string, broker = 0): Promise<MqttClient> {
     const topic = `devices/${device ?? ''}/status`;
-    const client = await mqtt.connectAsync(`mqtt://127.0.0.1:${this.plan.port}`, {
+    const client = await mqtt.connectAsync(`mqtt://127.0.0.1:${this.#plan(broker).port}`, {
       ...ACCOUNT,
       reconnectPeriod: 200,
       ...(device === undefined
@@ -132,13 +135,13 @@ export class AlertingScene {
     throw new Error('alerting did not come back within 30 s');
   }
 
-  /** Ends the broker as an operator does, and starts it again. */
+  /** Ends the first broker as an operator does, and starts it again. */
   async stopBroker(): Promise<void> {
-    await this.mosquitto.stop(5_000);
+    await this.brokers[0]?.stop(5_000);
   }
 
   async startBroker(): Promise<void> {
-    this.mosquitto = await startMosquitto(this.plan, await mosquittoSource('local', () => undefined));
+    this.brokers[0] = await startMosquitto(this.#plan(0), await mosquittoSource('local', () => undefined));
   }
 
   /** Puts rules in force with `muster alert rule apply`. */
@@ -164,5 +167,11 @@ export class AlertingScene {
       if (Date.now() > deadline) throw new Error(`${rule} ${subject} is not ${state} within ${limitMs} ms`);
       await new Promise((resolve) => setTimeout(resolve, 100));
     }
+  }
+
+  #plan(broker: number): MosquittoPlan {
+    const plan = this.plans[broker];
+    if (plan === undefined) throw new Error(`there is no broker ${broker}`);
+    return plan;
   }
 }

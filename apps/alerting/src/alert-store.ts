@@ -227,27 +227,31 @@ export class AlertStore implements BatchStore {
         : [database.$executeRaw`DELETE FROM alert WHERE id = ANY(${[...batch.cancelled]}::text[])`]),
       ...chunksOf(batch.alerts.filter(({ state }) => state === 'resolved')).map((rows) => this.#putAlerts(rows)),
       ...chunksOf(batch.alerts.filter(({ state }) => state !== 'resolved')).map((rows) => this.#putAlerts(rows)),
-      ...chunksOf(batch.events).map((rows) =>
-        database.alertEvent.createMany({
-          data: rows.map(({ atMs, ...rest }) => ({ ...rest, at: new Date(atMs) })),
-        }),
+      // One parameter for all rows: createMany would compile a statement with thousands (mqtt-pitfalls B11).
+      ...chunksOf(batch.events).map(
+        (rows) => database.$executeRaw`
+          INSERT INTO alert_event (alert, at, kind, actor, text)
+          SELECT alert, to_timestamp("atMs" / 1000.0), kind, actor, text
+          FROM jsonb_to_recordset(${JSON.stringify(rows)}::jsonb)
+            AS row(alert text, "atMs" float8, kind text, actor text, text text)`,
       ),
-      ...chunksOf(batch.told).map((rows) => database.alertTold.createMany({ data: [...rows], skipDuplicates: true })),
+      ...chunksOf(batch.told).map(
+        (rows) => database.$executeRaw`
+          INSERT INTO alert_told (receiver, alert)
+          SELECT receiver, alert FROM jsonb_to_recordset(${JSON.stringify(rows)}::jsonb) AS row(receiver text, alert text)
+          ON CONFLICT DO NOTHING`,
+      ),
       ...chunksOf(batch.untold).map(
         (rows) => database.$executeRaw`
           DELETE FROM alert_told USING jsonb_to_recordset(${JSON.stringify(rows)}::jsonb) AS gone(receiver text, alert text)
           WHERE alert_told.receiver = gone.receiver AND alert_told.alert = gone.alert`,
       ),
-      ...chunksOf(batch.notifications).map((rows) =>
-        database.notification.createMany({
-          data: rows.map(({ createdMs, content, ...rest }) => ({
-            ...rest,
-            content: content as unknown as Prisma.InputJsonValue,
-            createdAt: new Date(createdMs),
-            dueAt: new Date(createdMs),
-          })),
-          skipDuplicates: true,
-        }),
+      ...chunksOf(batch.notifications).map(
+        (rows) => database.$executeRaw`
+          INSERT INTO notification (id, receiver, "group", kind, content, created_at, due_at)
+          SELECT id, receiver, "group", kind, content, to_timestamp("createdMs" / 1000.0), to_timestamp("createdMs" / 1000.0)
+          FROM jsonb_to_recordset(${JSON.stringify(rows)}::jsonb)
+            AS row(id text, receiver text, "group" text, kind text, content jsonb, "createdMs" float8)`,
       ),
       ...batch.silences.map(({ fromMs, untilMs, createdMs, ...rest }) => {
         const data = { ...rest, from: new Date(fromMs), until: new Date(untilMs), createdAt: new Date(createdMs) };

@@ -45,6 +45,7 @@ interface Watched {
   readonly name: string;
   readonly connection: BrokerConnection;
   readonly figures: Map<string, number>;
+  bootedMs: number | null;
   condition: BrokerCondition;
 }
 
@@ -62,9 +63,12 @@ export class BrokerWatch {
   start(): void {
     this.#watched = this.#options.brokers.map((broker) => this.#watch(broker));
     for (const watched of this.#watched) this.#tell(watched);
-    this.#timer = setInterval(() => {
-      for (const watched of this.#watched) this.#repeat(watched);
-    }, REPEAT_MS);
+    this.#timer = setInterval(() => this.again(), REPEAT_MS);
+  }
+
+  /** Tells all figures again, for rules that have not heard them. */
+  again(): void {
+    for (const watched of this.#watched) this.#repeat(watched);
   }
 
   /** Stops. */
@@ -96,6 +100,7 @@ export class BrokerWatch {
       name: broker.name,
       connection,
       figures: new Map(),
+      bootedMs: null,
       condition: { kind: 'away', sinceMs: Date.now() },
     };
     return watched;
@@ -105,13 +110,15 @@ export class BrokerWatch {
     this.#options.onEvent(event);
     const nowMs = Date.now();
     if (event.kind === 'connected') {
-      watched.condition = { kind: 'there', connectedMs: nowMs, bootedMs: null };
+      // Its uptime may have come first: what it keeps is sent before the subscription is confirmed.
+      watched.condition = { kind: 'there', connectedMs: nowMs, bootedMs: watched.bootedMs };
       this.#tell(watched);
     }
     if (event.kind === 'disconnected' && watched.condition.kind === 'there') {
       watched.condition = { kind: 'away', sinceMs: nowMs };
       // A broker that comes back may begin anew: what it said before is no longer true.
       watched.figures.clear();
+      watched.bootedMs = null;
       this.#tell(watched);
     }
     if (event.kind === 'failed' && event.error instanceof BrokerError && event.error.code === 'subscription-refused') {
@@ -124,10 +131,11 @@ export class BrokerWatch {
   }
 
   #booted(watched: Watched, bootedMs: number): void {
-    const { condition } = watched;
-    if (condition.kind === 'away') return;
-    if (condition.bootedMs !== null && Math.abs(condition.bootedMs - bootedMs) < UPTIME_TOLERANCE_MS) return;
-    watched.condition = { ...condition, bootedMs };
+    const isKnown = watched.bootedMs !== null && Math.abs(watched.bootedMs - bootedMs) < UPTIME_TOLERANCE_MS;
+    if (isKnown) return;
+    watched.bootedMs = bootedMs;
+    if (watched.condition.kind === 'away') return;
+    watched.condition = { ...watched.condition, bootedMs };
     this.#options.onCondition(watched.name, watched.condition);
   }
 

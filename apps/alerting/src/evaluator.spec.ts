@@ -65,7 +65,7 @@ class Scene {
   }
 
   lost(device: string): this {
-    this.evaluator.change({ device, to: 'lost', atMs: this.nowMs }, this.nowMs);
+    this.evaluator.losses([{ device, atMs: this.nowMs }], this.nowMs);
     return this.device(device, 'lost');
   }
 
@@ -270,6 +270,15 @@ describe('flapping', () => {
     expect(scene.told).toEqual(['firing flaps a']);
     expect(scene.last?.value).toBe(3);
     expect(scene.wait(4 * MINUTE).told).toEqual(['firing flaps a', 'resolved flaps a']);
+  });
+
+  it('goes on over a restart, without an end in between', () => {
+    const scene = new Scene(flapping);
+    scene.restarted({ rule: 'flaps', subject: 'a', sinceMs: T0 - MINUTE, startedMs: T0 - MINUTE, value: 3 });
+    const losses = [5, 3, 1].map((minutes) => ({ device: 'a', atMs: T0 - minutes * MINUTE }));
+    scene.evaluator.losses(losses, T0);
+    expect(scene.wait(4 * MINUTE).told).toEqual([]);
+    expect(scene.wait(MINUTE).told).toEqual(['resolved flaps a']);
   });
 
   it('is not what a broker does that is started again and again', () => {

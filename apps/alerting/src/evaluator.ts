@@ -171,16 +171,19 @@ export class Evaluator {
     }
   }
 
-  /** Takes a change of presence: how often a device was lost is counted. */
-  change({ device, to, atMs }: Pick<PresenceEvent, 'device' | 'to' | 'atMs'>, nowMs: number): void {
-    if (to !== 'lost' || this.fleet.holdUntilMs(device) > atMs) return;
+  /** Takes losses of devices, in their order: how often each was lost is counted when all are known. */
+  losses(losses: readonly Pick<PresenceEvent, 'device' | 'atMs'>[], nowMs: number): void {
     for (const running of this.#bySource.get('losses') ?? []) {
       const { matches, windowMs, limit } = running.condition;
-      if (!matches(device)) continue;
-      const losses = running.losses.get(device) ?? new Occurrences(windowMs, 2 * limit);
-      running.losses.set(device, losses);
-      losses.add(atMs);
-      this.#countLosses(running, device, nowMs);
+      const lost = new Set<string>();
+      for (const { device, atMs } of losses) {
+        if (!matches(device) || this.fleet.holdUntilMs(device) > atMs) continue;
+        const occurrences = running.losses.get(device) ?? new Occurrences(windowMs, 2 * limit);
+        running.losses.set(device, occurrences);
+        occurrences.add(atMs);
+        lost.add(device);
+      }
+      for (const device of lost) this.#countLosses(running, device, nowMs);
     }
   }
 

@@ -34,6 +34,7 @@ const TOMBSTONE_CHECK_MS = 2_000;
 const DEVICES_CHECK_MS = 60_000;
 /** Several brokers are connected at the same time, and each would ask for all last values. */
 const GAP_GATHER_MS = 200;
+const READ_AGAIN_MS = 5_000;
 const RECENT_MS = 10 * 60_000;
 /** Rows may be committed later than those with higher numbers; what was taken is not taken twice. */
 const NOTICE_LOOK_BACK = 200n;
@@ -123,9 +124,7 @@ export class Inputs {
     const position = await this.#store.presencePosition();
     const losses = await this.#store.lossesSince(new Date(Date.now() - DAY_MS));
     const devices = await this.#store.devices();
-    engine.run((nowMs) => {
-      for (const { device, atMs } of losses) engine.evaluator.change({ device, to: 'lost', atMs }, nowMs);
-    });
+    engine.run((nowMs) => engine.evaluator.losses(losses, nowMs));
     this.#watch.start();
     engine.run((nowMs) => {
       for (const [device, facts] of devices) engine.evaluator.device(device, facts, nowMs);
@@ -140,8 +139,9 @@ export class Inputs {
     await this.#notices.start();
     this.#notices.refresh();
     this.#tombstoneTimer = setInterval(() => {
-      const gone = [...engine.fleet.devices.keys()].filter((device) => tombstones.has(device));
-      if (gone.length > 0) engine.run((nowMs) => gone.forEach((device) => engine.evaluator.forget(device, nowMs)));
+      const alerted = [...engine.book.open].flatMap(({ device }) => device ?? []);
+      const gone = new Set([...engine.fleet.devices.keys(), ...alerted].filter((device) => tombstones.has(device)));
+      if (gone.size > 0) engine.run((nowMs) => gone.forEach((device) => engine.evaluator.forget(device, nowMs)));
     }, TOMBSTONE_CHECK_MS);
     this.#devicesTimer = setInterval(() => void this.#readDevices(), DEVICES_CHECK_MS);
   }
@@ -155,6 +155,7 @@ export class Inputs {
     });
     this.#digest.want(engine.evaluator.metrics);
     this.#readLastValuesSoon();
+    this.#watch.again();
     this.#probes.again().catch((error: unknown) => {
       // Each of them is tried again in its time, which tells what is wrong.
       logger.debug({ err: error }, 'something that new rules look at cannot be looked at now');
@@ -189,15 +190,15 @@ export class Inputs {
     await Promise.all([this.#notices.close(), this.#presence.close(), this.#digest.close(), this.#watch.close()]);
   }
 
-  #readLastValuesSoon(): void {
+  #readLastValuesSoon(delayMs = GAP_GATHER_MS): void {
     this.#gapTimer ??= setTimeout(() => {
       this.#gapTimer = undefined;
       this.#readLastValues().catch((error: unknown) => {
         const reason = error instanceof Error ? error.message : String(error);
         this.#options.logger.warn({ reason }, 'last values could not be read; they are tried again');
-        this.#readLastValuesSoon();
+        this.#readLastValuesSoon(READ_AGAIN_MS);
       });
-    }, GAP_GATHER_MS);
+    }, delayMs);
   }
 
   async #readLastValues(): Promise<void> {
@@ -215,7 +216,10 @@ export class Inputs {
     const { engine, tombstones } = this.#options;
     const newest = new Map(changes.map((change) => [change.device, change]));
     engine.run((nowMs) => {
-      for (const change of changes) engine.evaluator.change(change, nowMs);
+      engine.evaluator.losses(
+        changes.filter(({ to }) => to === 'lost'),
+        nowMs,
+      );
       for (const { device, to, atMs, evidence } of newest.values()) {
         if (tombstones.has(device)) continue;
         const facts = { state: to, sinceMs: atMs, broker: evidence.broker, wakeExpectedMs: null };

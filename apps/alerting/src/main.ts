@@ -101,7 +101,7 @@ if (process.argv.includes('--print-openapi')) {
       ingestionUrls: configuration.MUSTER_INGESTION_METRICS,
       onEvent: logConnectionEvent(logger),
     });
-    const resender = new Resender(receivers, engine.book, logger);
+    const resender = new Resender(receivers, senders, engine.book, outbox, logger);
     const upkeep = new Upkeep(store, deliveries, engine, logger);
     rules.watch({
       onRules: (conditions) => inputs.setRules(conditions),

@@ -89,6 +89,11 @@ export class Outbox {
     return once;
   }
 
+  /** Whether nothing waits for a receiver. */
+  isIdle(receiver: string): boolean {
+    return this.#lanes.get(receiver)?.lines.size === 0;
+  }
+
   /** Stops; what is under way is waited for, what waits stays on record. */
   async close(): Promise<void> {
     this.#abort.abort();

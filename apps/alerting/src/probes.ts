@@ -1,4 +1,5 @@
 import { X509Certificate } from 'node:crypto';
+import { isIP } from 'node:net';
 import { connect } from 'node:tls';
 import type { BrokerTarget } from '@muster/broker';
 import type { Logger } from '@muster/service';
@@ -46,7 +47,8 @@ export async function brokerCertificateEnd({ url }: BrokerTarget): Promise<strin
   const host = hostname.replace(/^\[|\]$/g, '');
   return new Promise((resolve, reject) => {
     // It is looked at and not trusted: nothing is sent.
-    const socket = connect({ host, port: Number(port), servername: host, rejectUnauthorized: false }, () => {
+    const name = isIP(host) === 0 ? { servername: host } : {};
+    const socket = connect({ host, port: Number(port), ...name, rejectUnauthorized: false }, () => {
       const { valid_to: validTo } = socket.getPeerCertificate();
       socket.destroy();
       resolve(validTo);
@@ -170,14 +172,13 @@ export class Probes {
     if (!uses('certificate')) return;
     for (const certificate of certificatesOf(brokers[0]?.ca ?? ''))
       this.#certificate(`authority ${certificate.subject.replaceAll('\n', ', ')}`, certificate.validTo);
-    const failures: string[] = [];
-    for (const broker of brokers)
-      try {
+    const looks = await Promise.allSettled(
+      brokers.map(async (broker) => {
         const validTo = await brokerCertificateEnd(broker);
         if (validTo !== undefined) this.#certificate(broker.name, validTo);
-      } catch (error) {
-        failures.push(`${broker.name}: ${error instanceof Error ? error.message : String(error)}`);
-      }
+      }),
+    );
+    const failures = looks.flatMap((look) => (look.status === 'rejected' ? [String(look.reason)] : []));
     if (failures.length > 0) throw new Error(failures.join('; '));
   }
 

@@ -53,7 +53,7 @@ describe('a file of receivers', () => {
     ]);
     expect(receivers.map(({ route }) => route)).toMatchObject([
       { severities: ['critical'], group: { groupBy: ['rule', 'broker'], waitMs: 30_000, intervalMs: 300_000 } },
-      { severities: ['info', 'warning', 'critical'], group: { groupBy: ['rule'], waitMs: 10_000, sendResolved: true } },
+      { severities: ['info', 'warning', 'critical'], group: { groupBy: ['rule'], waitMs: 30_000, sendResolved: true } },
       { match: { rule: 'broker-*' }, takesEach: true, group: { groupBy: [], waitMs: 100 } },
     ]);
   });

@@ -73,7 +73,7 @@ const grouped = {
     .array(text.regex(/^[a-zA-Z_][a-zA-Z0-9_]*$/, 'expected the name of a label'))
     .max(16)
     .default(['rule']),
-  group_wait: alertDurationSchema.default('10s'),
+  group_wait: alertDurationSchema.default('30s'),
   group_interval: alertDurationSchema.default('5m'),
 };
 const address = text.regex(/^[^\s<>,;"]+@[^\s<>,;"]+$/, 'expected an address such as ops@example.org');

@@ -25,6 +25,12 @@ export interface Sender {
    * @throws DeliveryError
    */
   readonly send: (notification: NotificationRecord) => Promise<string>;
+  /**
+   * Tells again what fires, where a receiver forgets; asked for it only when everything before has been told, so that
+   * an alert that has ended meanwhile does not come back.
+   * @throws DeliveryError
+   */
+  readonly again?: (firing: () => readonly ToldAlert[]) => Promise<void>;
   readonly close: () => void;
 }
 
@@ -84,7 +90,7 @@ export function alertmanagerAlert(
 }
 
 /** Posts alerts to an Alertmanager; answers what it said. */
-export async function postAlerts(
+async function postAlerts(
   channel: Extract<Channel, { type: 'alertmanager' }>,
   alerts: readonly ToldAlert[],
   kind: NotificationRecord['kind'],
@@ -184,11 +190,27 @@ function mailTransport(channel: Extract<Channel, { type: 'email' }>): Transporte
 }
 
 /** The sender of a receiver. */
-export function senderOf({ channel }: ReceiverConfiguration): Sender {
+export function senderOf({ channel, route }: ReceiverConfiguration): Sender {
   const nothing = (): void => undefined;
   switch (channel.type) {
-    case 'alertmanager':
-      return { send: ({ content, kind }) => postAlerts(channel, content.alerts, kind), close: nothing };
+    case 'alertmanager': {
+      let turn: Promise<unknown> = Promise.resolve();
+      const inTurn = async <Result>(work: () => Promise<Result>): Promise<Result> => {
+        const result = turn.then(work);
+        turn = result.catch(() => undefined);
+        return result;
+      };
+      return {
+        send: ({ content, kind }) => inTurn(() => postAlerts(channel, content.alerts, kind)),
+        again: (firing) =>
+          inTurn(async () => {
+            const alerts = firing();
+            for (let at = 0; at < alerts.length; at += route.maxAlerts)
+              await postAlerts(channel, alerts.slice(at, at + route.maxAlerts), 'alerts');
+          }),
+        close: nothing,
+      };
+    }
     case 'webhook':
       return {
         send: (notification) => {

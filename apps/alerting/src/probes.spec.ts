@@ -1,0 +1,62 @@
+import { mkdtempSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { createServer } from 'node:tls';
+import { CertificateFolder } from '@muster/security';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { brokerCertificateEnd, certificatesOf, daysLeft, ingestionFigures } from './probes.ts';
+
+describe('figures of ingestion', () => {
+  it('are read from its metrics, and summed over their labels', () => {
+    const figures = ingestionFigures(`# HELP muster_ingestion_in_hand Messages
+# TYPE muster_ingestion_in_hand gauge
+muster_ingestion_in_hand{broker="a",service="ingestion"} 12
+muster_ingestion_in_hand{broker="b",service="ingestion"} 30
+muster_ingestion_waiting_lines{service="ingestion"} 1.5e3
+muster_ingestion_spool_bytes 7 1698765432123
+process_cpu_seconds_total 4
+muster_ingestion_broken nonsense
+`);
+    expect([...figures]).toEqual([
+      ['in_hand', 42],
+      ['waiting_lines', 1500],
+      ['spool_bytes', 7],
+    ]);
+  });
+});
+
+describe('certificates', () => {
+  const folder = new CertificateFolder(mkdtempSync(path.join(tmpdir(), 'muster-probes-')));
+  let port = 0;
+  let close = (): void => undefined;
+
+  beforeAll(async () => {
+    await folder.issue([{ broker: 'mosquitto-0', hosts: ['localhost'] }]);
+    const { certificate, key } = folder.read('mosquitto-0');
+    const server = createServer({ cert: certificate, key }, (socket) => socket.end());
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    const address = server.address();
+    port = typeof address === 'object' && address !== null ? address.port : 0;
+    close = () => void server.close();
+  });
+  afterAll(() => close());
+
+  it('of a broker are looked at over TLS, also where nobody vouches for them', async () => {
+    const broker = { name: 'mosquitto-0', url: `mqtts://127.0.0.1:${port}`, username: undefined, password: undefined };
+    const end = await brokerCertificateEnd(broker);
+    expect(daysLeft(end ?? '', Date.now())).toBeGreaterThan(390);
+    expect(daysLeft(end ?? '', Date.now() + 400 * 86_400_000)).toBeLessThan(0);
+  });
+
+  it('are not asked of a broker without TLS', async () => {
+    const broker = { name: 'mosquitto-0', url: 'mqtt://127.0.0.1:1', username: undefined, password: undefined };
+    expect(await brokerCertificateEnd(broker)).toBeUndefined();
+  });
+
+  it('of authorities are read from their file, each of them, and what is none is left out', () => {
+    const { certificate } = folder.read('ca');
+    const broken = '-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n';
+    expect(certificatesOf(`${certificate}${broken}${certificate}`)).toHaveLength(2);
+    expect(certificatesOf('no certificate')).toEqual([]);
+  });
+});
