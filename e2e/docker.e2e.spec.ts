@@ -126,7 +126,9 @@ describe.skipIf(noImage !== undefined)(`the image${noImage === undefined ? '' : 
   it('says what it can run where it is asked for something else', async () => {
     expect(await run(MUSTER_IMAGE, 'everything')).toMatchObject({
       code: 2,
-      stderr: expect.stringContaining('usage: muster agent | ingestion | presence | automation | alerting | registry | cli'),
+      stderr: expect.stringContaining(
+        'usage: muster agent | ingestion | presence | automation | alerting | registry | cli',
+      ),
     });
     expect(await run(MUSTER_IMAGE, 'cli', '--help')).toMatchObject({ code: 0 });
   });
