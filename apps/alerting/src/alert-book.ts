@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { storableText, type AlertEvent, type AlertSeverity, type Matchers } from '@muster/contract';
+import { matchesLabels, storableText, type AlertEvent, type AlertSeverity, type Matchers } from '@muster/contract';
 import TinyQueue from 'tinyqueue';
 import { openKey, type AlertRecord, type NotificationContent } from './alert-record.ts';
 import type { StoredAlerts } from './alert-store.ts';
@@ -10,7 +10,6 @@ import type { Journal } from './journal.ts';
 import type { Mutes } from './mutes.ts';
 import { contentOf, noticeContents, type Notice } from './notification-content.ts';
 import type { OpenState, Step } from './running-rule.ts';
-import { matchesLabels } from './wildcard.ts';
 
 /** Which alerts a receiver is told of, and how they are put together. */
 export interface Route {

@@ -4,6 +4,7 @@ import {
   alertNameSchema,
   alertRuleApplySchema,
   alertRuleChangesSchema,
+  alertRuleFileSchema,
   alertRuleListSchema,
   alertRuleSchema,
   alertRuleVersionsSchema,
@@ -15,9 +16,9 @@ import {
   type AlertRuleVersions,
   type AlertRuleView,
 } from '@muster/contract';
-import { ProblemError } from '@muster/service';
+import { ProblemError, YamlSource } from '@muster/service';
 import { actorOf, ApiProblem, RequireScope, type SignedInRequest } from '@muster/service/rest';
-import { AlertRules, rulesOfYaml, type StoredRule } from './alert-rules.ts';
+import { AlertRules, type StoredRule } from './alert-rules.ts';
 import { AlertStore } from './alert-store.ts';
 
 /** The REST resources of alert rules. */
@@ -47,7 +48,7 @@ export class AlertRulesController {
     @Body({ schema: alertRuleApplySchema }) { yaml, dryRun }: AlertRuleApply,
     @Req() request: SignedInRequest,
   ): Promise<AlertRuleChanges> {
-    return this.rules.apply(rulesOfYaml(yaml), actorOf(request), dryRun);
+    return this.rules.apply(new YamlSource(yaml).as(alertRuleFileSchema).rules, actorOf(request), dryRun);
   }
 
   @Get(':name')

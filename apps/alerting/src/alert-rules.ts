@@ -1,14 +1,8 @@
-import {
-  alertRuleFileSchema,
-  alertRuleSchema,
-  type AlertRule,
-  type AlertRuleChanges,
-  type AlertRuleVersions,
-} from '@muster/contract';
+import { isDeepStrictEqual } from 'node:util';
+import { alertRuleSchema, type AlertRule, type AlertRuleChanges, type AlertRuleVersions } from '@muster/contract';
 import type { Prisma, PrismaClient } from '@muster/database';
 import { ProblemError, type Logger } from '@muster/service';
 import { compile, type Condition } from './condition.ts';
-import { parseYaml, YamlError } from './yaml-file.ts';
 
 /** Who rules are from that came with Muster. */
 export const STARTER_AUTHOR = 'muster';
@@ -28,41 +22,6 @@ export interface RuleWatcher {
   readonly onRules: (conditions: readonly Condition[]) => void;
   /** For how many subjects a rule holds by what is known now; null where only time can tell. */
   readonly breachingOf: (rule: AlertRule) => Promise<number | null>;
-}
-
-/** JSON as PostgreSQL keeps it: in another order of keys. */
-function sameDefinition(one: unknown, other: unknown): boolean {
-  const sorted = (value: unknown): unknown =>
-    Array.isArray(value)
-      ? value.map(sorted)
-      : typeof value === 'object' && value !== null
-        ? Object.fromEntries(
-            Object.entries(value)
-              .sort(([a], [b]) => (a < b ? -1 : 1))
-              .map(([key, child]) => [key, sorted(child)]),
-          )
-        : value;
-  return JSON.stringify(sorted(one)) === JSON.stringify(sorted(other));
-}
-
-/**
- * The rules of a YAML text.
- * @throws ProblemError 422, with the line and column of each fault
- */
-export function rulesOfYaml(yaml: string): readonly AlertRule[] {
-  try {
-    return parseYaml(yaml, alertRuleFileSchema).value.rules;
-  } catch (error) {
-    if (!(error instanceof YamlError)) throw error;
-    throw new ProblemError(
-      422,
-      error.message,
-      error.faults.map(({ line, column, path, message }) => ({
-        path: path === '' ? 'yaml' : path,
-        message: `line ${line}, column ${column}: ${message}`,
-      })),
-    );
-  }
 }
 
 /** The alert rules: every version is kept, the newest is in force. */
@@ -156,7 +115,7 @@ export class AlertRules {
       await this.database.$transaction(async (transaction) => {
         for (const rule of rules) {
           const before = known.get(rule.name);
-          const isSame = before !== undefined && sameDefinition(before.definition, rule);
+          const isSame = before !== undefined && isDeepStrictEqual(before.definition, rule);
           const version = isSame
             ? before.version
             : dryRun

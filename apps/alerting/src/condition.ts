@@ -1,11 +1,7 @@
-import { alertDurationMs, type AlertKind, type AlertRule, type PresenceState } from '@muster/contract';
+import { alertDurationMs, matchesWildcard, type AlertKind, type AlertRule, type PresenceState } from '@muster/contract';
 import type { Verdict } from './alert-machine.ts';
-import { matchesWildcard } from './wildcard.ts';
 
 const DAY_MS = 86_400_000;
-/** A rule remembers for so many subjects whether they are its own; ids come from outside, so that is bounded. */
-const MAX_REMEMBERED = 100_000;
-
 /**
  * Retained messages that are nobody's: Mosquitto's own system topics (53 to 56, mqtt-pitfalls R14), and status and
  * interest of our services.
@@ -25,7 +21,8 @@ export interface Condition {
   readonly limit: number;
   /** What a broker with so many devices may have: only what is more is counted. */
   readonly expected: (devicesBehind: number) => number;
-  readonly matches: (subject: string) => boolean;
+  /** Patterns of the subjects that it concerns; undefined for all of them. */
+  readonly subjects: readonly string[] | undefined;
   readonly verdict: (value: number) => Verdict;
 }
 
@@ -59,24 +56,15 @@ function shareVerdict(percent: number, clear: number): (value: number) => Verdic
   return (value) => (value >= percent ? 'breached' : value < clear ? 'clear' : 'between');
 }
 
-function subjectFilter(patterns: readonly string[] | undefined): (subject: string) => boolean {
-  if (patterns === undefined) return () => true;
-  const known = new Map<string, boolean>();
-  return (subject) => {
-    const remembered = known.get(subject);
-    if (remembered !== undefined) return remembered;
-    const matches = patterns.some((pattern) => matchesWildcard(pattern, subject));
-    if (known.size >= MAX_REMEMBERED) known.clear();
-    known.set(subject, matches);
-    return matches;
-  };
+/** Whether a rule concerns a subject. */
+export function concerns({ subjects }: Pick<Condition, 'subjects'>, subject: string): boolean {
+  return subjects === undefined || subjects.some((pattern) => matchesWildcard(pattern, subject));
 }
 
 /** Makes a rule ready. */
 export function compile(rule: AlertRule, version: number): Condition {
-  const base = { rule, version, windowMs: 0, expected: () => 0 };
-  const ofDevice = 'devices' in rule ? subjectFilter(rule.devices) : () => true;
-  const ofBroker = 'brokers' in rule ? subjectFilter(rule.brokers) : () => true;
+  const subjects = 'devices' in rule ? rule.devices : 'brokers' in rule ? rule.brokers : undefined;
+  const base = { rule, version, subjects, windowMs: 0, expected: () => 0 };
   const forMs = 'for' in rule ? alertDurationMs(rule.for) : 0;
   const isSo = (value: number): Verdict => (value > 0 ? 'breached' : 'clear');
   switch (rule.kind) {
@@ -88,7 +76,6 @@ export function compile(rule: AlertRule, version: number): Condition {
         source: readingSource(rule.metric),
         windowMs: rule.kind === 'rate' ? alertDurationMs(rule.per) : 0,
         limit: rule.above ?? rule.below ?? 0,
-        matches: ofDevice,
         verdict: boundsVerdict(rule),
       };
     case 'absence':
@@ -99,11 +86,10 @@ export function compile(rule: AlertRule, version: number): Condition {
         source: rule.metric === undefined ? 'heard' : readingSource(rule.metric),
         windowMs: forMs,
         limit: forMs / 1000,
-        matches: ofDevice,
         verdict: isSo,
       };
     case 'presence':
-      return { ...base, forMs, source: 'presence', limit: 0, matches: ofDevice, verdict: isSo };
+      return { ...base, forMs, source: 'presence', limit: 0, verdict: isSo };
     case 'flapping':
       return {
         ...base,
@@ -111,18 +97,16 @@ export function compile(rule: AlertRule, version: number): Condition {
         source: 'losses',
         windowMs: alertDurationMs(rule.within),
         limit: rule.times,
-        matches: ofDevice,
         verdict: shareVerdict(rule.times, rule.times),
       };
     case 'broker-lost':
-      return { ...base, forMs, source: rule.kind, limit: 0, matches: ofBroker, verdict: isSo };
+      return { ...base, forMs, source: rule.kind, limit: 0, verdict: isSo };
     case 'broker-connections':
       return {
         ...base,
         forMs,
         source: rule.kind,
         limit: rule.percent,
-        matches: ofBroker,
         verdict: shareVerdict(rule.percent, rule.clear),
       };
     case 'broker-dropped':
@@ -133,7 +117,6 @@ export function compile(rule: AlertRule, version: number): Condition {
         source: rule.kind,
         windowMs: alertDurationMs(rule.within),
         limit: rule.above,
-        matches: ofBroker,
         verdict: boundsVerdict({ above: rule.above }),
       };
     case 'broker-retained':
@@ -143,7 +126,6 @@ export function compile(rule: AlertRule, version: number): Condition {
         source: rule.kind,
         limit: rule.above,
         expected: (devicesBehind) => OWN_RETAINED + rule.per_device * devicesBehind,
-        matches: ofBroker,
         verdict: boundsVerdict(rule),
       };
     case 'ingestion':
@@ -152,7 +134,6 @@ export function compile(rule: AlertRule, version: number): Condition {
         forMs,
         source: ingestionSource(rule.figure),
         limit: rule.above ?? rule.below ?? 0,
-        matches: () => true,
         verdict: boundsVerdict(rule),
       };
     case 'certificate': {
@@ -162,7 +143,6 @@ export function compile(rule: AlertRule, version: number): Condition {
         forMs: 0,
         source: rule.kind,
         limit: days,
-        matches: () => true,
         verdict: boundsVerdict({ below: days }),
       };
     }

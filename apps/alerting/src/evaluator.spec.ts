@@ -65,7 +65,7 @@ class Scene {
   }
 
   lost(device: string): this {
-    this.evaluator.losses([{ device, atMs: this.nowMs }], this.nowMs);
+    this.evaluator.losses([{ device, atMs: this.nowMs, broker: 'b' }], this.nowMs);
     return this.device(device, 'lost');
   }
 
@@ -275,7 +275,7 @@ describe('flapping', () => {
   it('goes on over a restart, without an end in between', () => {
     const scene = new Scene(flapping);
     scene.restarted({ rule: 'flaps', subject: 'a', sinceMs: T0 - MINUTE, startedMs: T0 - MINUTE, value: 3 });
-    const losses = [5, 3, 1].map((minutes) => ({ device: 'a', atMs: T0 - minutes * MINUTE }));
+    const losses = [5, 3, 1].map((minutes) => ({ device: 'a', atMs: T0 - minutes * MINUTE, broker: 'b' }));
     scene.evaluator.losses(losses, T0);
     expect(scene.wait(4 * MINUTE).told).toEqual([]);
     expect(scene.wait(MINUTE).told).toEqual(['resolved flaps a']);

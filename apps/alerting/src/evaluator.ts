@@ -1,8 +1,8 @@
-import type { DigestReading } from '@muster/contract';
-import type { LastValue, PresenceEvent } from '@muster/database';
+import { WildcardIndex, type DigestReading } from '@muster/contract';
+import type { LastValue } from '@muster/database';
 import TinyQueue from 'tinyqueue';
 import { elapse, INACTIVE, observe, stepOf, type AlertState } from './alert-machine.ts';
-import { presenceValue, readingSource, type Condition } from './condition.ts';
+import { concerns, presenceValue, readingSource, type Condition } from './condition.ts';
 import type { BrokerCondition, DeviceFacts, FleetView } from './fleet-view.ts';
 import {
   endOf,
@@ -22,6 +22,14 @@ interface Appointment {
   readonly what: 'due' | 'silence' | 'losses';
 }
 
+/** That a device was lost; times are milliseconds since 1970. */
+export interface Loss {
+  readonly device: string;
+  readonly atMs: number;
+  /** The broker whose word it is. */
+  readonly broker: string | null;
+}
+
 /** A will arrives before the end of the connection to the broker that has published it is seen. */
 const SETTLE_MS = 1_500;
 /** A last value that is older says nothing about now, unless it is good news. */
@@ -33,7 +41,9 @@ const RECENT_MS = 10 * 60_000;
  */
 export class Evaluator {
   readonly #running = new Map<string, Running>();
-  #bySource = new Map<string, readonly Running[]>();
+  /** Rules by what they look at, and by whom they concern. */
+  #bySource = new Map<string, WildcardIndex<Running>>();
+  #absences = new WildcardIndex<Running>();
   readonly #schedule = new TinyQueue<Appointment>([], (one, other) => one.dueMs - other.dueMs);
   /** By source, when each device was heard: by our clock, and by its own. */
   readonly #heard = new Map<string, Map<string, number>>();
@@ -81,7 +91,7 @@ export class Evaluator {
       const fresh = startRunning(condition);
       if (old?.condition.source === condition.source && old.condition.rule.kind === condition.rule.kind)
         for (const [subject, active] of old.active) {
-          if (!condition.matches(subject)) continue;
+          if (!concerns(condition, subject)) continue;
           old.active.delete(subject);
           this.#resume(fresh, subject, active);
         }
@@ -93,9 +103,13 @@ export class Evaluator {
         this.onStep({ condition: old.condition, subject, step: endOf(state), state, value, nowMs });
     }
     this.#bySource = new Map();
+    this.#absences = new WildcardIndex();
     for (const running of this.#running.values()) {
-      const { source } = running.condition;
-      this.#bySource.set(source, [...(this.#bySource.get(source) ?? []), running]);
+      const { source, subjects, rule } = running.condition;
+      const ofSource = this.#bySource.get(source) ?? new WildcardIndex<Running>();
+      this.#bySource.set(source, ofSource);
+      ofSource.add(subjects, running);
+      if (rule.kind === 'absence') this.#absences.add(subjects, running);
     }
     for (const source of this.#heard.keys()) if (!this.#bySource.has(source)) this.#heard.delete(source);
     for (const source of this.#newest.keys()) if (!this.#bySource.has(source)) this.#newest.delete(source);
@@ -117,8 +131,8 @@ export class Evaluator {
   readings(readings: readonly DigestReading[], nowMs: number): void {
     for (const { device, metric, value, atMs, late } of readings) {
       const source = readingSource(metric);
-      const concerned = this.#bySource.get(source);
-      if (concerned === undefined) continue;
+      const concerned = this.#concerned(source, device);
+      if (concerned.length === 0) continue;
       this.#hear(source, concerned, device, nowMs, nowMs);
       if (late || typeof value === 'string') continue;
       mapOf(this.#newest, source).set(device, atMs);
@@ -134,8 +148,8 @@ export class Evaluator {
   lastValues(values: readonly (LastValue & { readonly heardMs: number })[], nowMs: number): void {
     for (const { device, metric, value, atMs, heardMs } of values) {
       const source = readingSource(metric);
-      const concerned = this.#bySource.get(source);
-      if (concerned === undefined) continue;
+      const concerned = this.#concerned(source, device);
+      if (concerned.length === 0) continue;
       this.#hear(source, concerned, device, Math.min(heardMs, nowMs), nowMs);
       const newest = mapOf(this.#newest, source);
       const known = newest.get(device);
@@ -143,8 +157,8 @@ export class Evaluator {
       newest.set(device, atMs);
       const isRecent = Math.abs(nowMs - atMs) < RECENT_MS;
       for (const running of concerned) {
-        const { rule, verdict, matches } = running.condition;
-        if (rule.kind !== 'threshold' || !matches(device)) continue;
+        const { rule, verdict } = running.condition;
+        if (rule.kind !== 'threshold') continue;
         if (isRecent || verdict(Number(value)) === 'clear') this.#observe(running, device, Number(value), nowMs);
       }
     }
@@ -152,19 +166,16 @@ export class Evaluator {
 
   /** Takes that any telemetry of a device came. */
   heard(device: string, heardMs: number, nowMs: number): void {
-    const concerned = this.#bySource.get('heard');
-    if (concerned !== undefined) this.#hear('heard', concerned, device, heardMs, nowMs);
+    const concerned = this.#concerned('heard', device);
+    if (concerned.length > 0) this.#hear('heard', concerned, device, heardMs, nowMs);
   }
 
   /** Takes what is known of a device now. */
   device(device: string, facts: DeviceFacts, nowMs: number): void {
     this.fleet.setDevice(device, facts);
-    for (const running of this.#bySource.get('presence') ?? []) {
-      if (!running.condition.matches(device)) continue;
+    for (const running of this.#concerned('presence', device))
       this.#observe(running, device, presenceValue(running.condition.rule, facts.state), nowMs);
-    }
-    for (const running of this.#running.values()) {
-      if (running.condition.rule.kind !== 'absence') continue;
+    for (const running of this.#absences.matches(device)) {
       // Its goodbye says why it is silent.
       if (facts.state === 'offline' && running.active.has(device)) this.#observe(running, device, 0, nowMs);
       this.#watch(running, device, nowMs);
@@ -172,45 +183,39 @@ export class Evaluator {
   }
 
   /** Takes losses of devices, in their order: how often each was lost is counted when all are known. */
-  losses(losses: readonly Pick<PresenceEvent, 'device' | 'atMs'>[], nowMs: number): void {
-    for (const running of this.#bySource.get('losses') ?? []) {
-      const { matches, windowMs, limit } = running.condition;
-      const lost = new Set<string>();
-      for (const { device, atMs } of losses) {
-        if (!matches(device) || this.fleet.holdUntilMs(device) > atMs) continue;
+  losses(losses: readonly Loss[], nowMs: number): void {
+    const lost = new Map<Running, Set<string>>();
+    for (const { device, atMs, broker } of losses) {
+      if (this.fleet.holdUntilMs(broker) > atMs) continue;
+      for (const running of this.#concerned('losses', device)) {
+        const { windowMs, limit } = running.condition;
         const occurrences = running.losses.get(device) ?? new Occurrences(windowMs, 2 * limit);
         running.losses.set(device, occurrences);
         occurrences.add(atMs);
-        lost.add(device);
+        lost.set(running, (lost.get(running) ?? new Set()).add(device));
       }
-      for (const device of lost) this.#countLosses(running, device, nowMs);
     }
+    for (const [running, devices] of lost) for (const device of devices) this.#countLosses(running, device, nowMs);
   }
 
   /** Takes that a broker went away or came back: what devices behind it do is judged anew. */
   broker(broker: string, condition: BrokerCondition, nowMs: number): void {
     this.fleet.setBroker(broker, condition);
-    for (const running of this.#running.values()) {
-      const { kind } = running.condition.rule;
-      if (kind !== 'presence' && kind !== 'absence' && kind !== 'flapping') continue;
-      const subjects = kind === 'presence' ? running.active.keys() : this.fleet.devices.keys();
-      for (const device of [...subjects]) {
-        if (this.fleet.devices.get(device)?.broker !== broker) continue;
-        if (kind === 'absence') this.#watch(running, device, nowMs);
-        else if (kind === 'presence') {
-          if (running.active.get(device)?.state.phase === 'pending') this.#observe(running, device, 1, nowMs);
-        } else if (condition.kind === 'away') {
-          running.losses.get(device)?.forgetSince(condition.sinceMs - 2 * SETTLE_MS);
-        }
-      }
+    for (const [device, facts] of this.fleet.devices) {
+      if (facts.broker !== broker) continue;
+      for (const running of this.#absences.matches(device)) this.#watch(running, device, nowMs);
+      for (const running of this.#concerned('presence', device))
+        if (running.active.get(device)?.state.phase === 'pending') this.#observe(running, device, 1, nowMs);
+      if (condition.kind === 'there') continue;
+      for (const running of this.#concerned('losses', device))
+        running.losses.get(device)?.forgetSince(condition.sinceMs - 2 * SETTLE_MS);
     }
   }
 
   /** Takes a measurement of something that is no device. */
   measure({ source, subject, value }: Measurement, nowMs: number): void {
-    for (const running of this.#bySource.get(source) ?? []) {
-      const { matches, windowMs, expected } = running.condition;
-      if (!matches(subject)) continue;
+    for (const running of this.#concerned(source, subject)) {
+      const { windowMs, expected } = running.condition;
       if (windowMs === 0) {
         this.#observe(running, subject, value - expected(this.fleet.devicesBehind(subject)), nowMs);
         continue;
@@ -253,9 +258,12 @@ export class Evaluator {
     }
   }
 
+  #concerned(source: string, subject: string): readonly Running[] {
+    return this.#bySource.get(source)?.matches(subject) ?? [];
+  }
+
   #reading(running: Running, device: string, value: number, atMs: number, nowMs: number): void {
-    const { rule, matches, windowMs } = running.condition;
-    if (!matches(device)) return;
+    const { rule, windowMs } = running.condition;
     if (rule.kind === 'threshold') this.#observe(running, device, value, nowMs);
     if (rule.kind !== 'rate') return;
     const window = running.rates.get(device) ?? new RateWindow(windowMs);
@@ -276,7 +284,7 @@ export class Evaluator {
       nowMs,
       sinceMs,
       forMs: condition.forMs,
-      notBeforeMs: device?.state === 'lost' ? Math.max(this.fleet.holdUntilMs(subject), sinceMs + SETTLE_MS) : 0,
+      notBeforeMs: device?.state === 'lost' ? Math.max(this.fleet.holdUntilMs(device.broker), sinceMs + SETTLE_MS) : 0,
     });
     const keepsValue = active?.state.phase === 'firing' && state.phase === 'firing';
     this.#enter(running, subject, state, keepsValue ? active.value : value, nowMs);
@@ -322,9 +330,9 @@ export class Evaluator {
 
   /** Sees to it that the silence of a device is noticed: now, or by one entry in the schedule. */
   #watch(running: Running, device: string, nowMs: number): void {
-    const { source, windowMs, matches } = running.condition;
+    const { source, windowMs } = running.condition;
     const heardMs = this.#heard.get(source)?.get(device);
-    if (heardMs === undefined || running.watched.has(device) || running.active.has(device) || !matches(device)) return;
+    if (heardMs === undefined || running.watched.has(device) || running.active.has(device)) return;
     const sinceMs = this.fleet.silentSinceMs(device, heardMs);
     if (sinceMs === undefined) return;
     if (sinceMs + windowMs <= nowMs) {

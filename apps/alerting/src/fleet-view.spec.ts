@@ -61,7 +61,7 @@ describe('the fleet', () => {
     fleet.setDevice('x', facts('lost'));
     fleet.setDevice('y', facts('lost', { broker: null }));
     fleet.setBroker('b', away);
-    expect([fleet.holdUntilMs('x'), fleet.holdUntilMs('y'), fleet.holdUntilMs('unknown')]).toEqual([Infinity, 0, 0]);
+    expect([fleet.holdUntilMs('b'), fleet.holdUntilMs(null), fleet.holdUntilMs('unknown')]).toEqual([Infinity, 0, 0]);
     expect(fleet.silentSinceMs('x', 10)).toBeUndefined();
   });
 });

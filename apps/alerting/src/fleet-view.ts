@@ -95,10 +95,9 @@ export class FleetView {
     return this.#behind.get(broker) ?? 0;
   }
 
-  /** Until when the loss of a device is no news; 0 where it is news. */
-  holdUntilMs(device: string): number {
-    const broker = this.#devices.get(device)?.broker;
-    return broker == null ? 0 : holdUntilMs(this.#brokers.get(broker), this.graceMs);
+  /** Until when the loss of a device behind a broker is no news; 0 where it is news. */
+  holdUntilMs(broker: string | null): number {
+    return broker === null ? 0 : holdUntilMs(this.#brokers.get(broker), this.graceMs);
   }
 
   /** See {@link silentSinceMs}. */

@@ -11,7 +11,7 @@ import {
 } from '@muster/database';
 import type { Logger } from '@muster/service';
 import { BrokerWatch } from './broker-watch.ts';
-import { compile, presenceValue, type Condition } from './condition.ts';
+import { compile, concerns, presenceValue, type Condition } from './condition.ts';
 import type { Engine } from './engine.ts';
 import { FleetStore } from './fleet-store.ts';
 import { Probes } from './probes.ts';
@@ -164,10 +164,10 @@ export class Inputs {
 
   /** For how many devices a rule holds by what is known now; null where only time can tell. */
   async breachingOf(rule: AlertRule): Promise<number | null> {
-    const { verdict, matches } = compile(rule, 0);
+    const condition = compile(rule, 0);
     if (rule.kind === 'presence')
       return [...this.#options.engine.fleet.devices].filter(
-        ([device, { state }]) => matches(device) && presenceValue(rule, state) > 0,
+        ([device, { state }]) => concerns(condition, device) && presenceValue(rule, state) > 0,
       ).length;
     if (rule.kind !== 'threshold') return null;
     const values = await this.#store.lastValues([rule.metric]);
@@ -175,9 +175,9 @@ export class Inputs {
     return values.filter(
       ({ device, value, atMs }) =>
         typeof value !== 'string' &&
-        matches(device) &&
+        concerns(condition, device) &&
         Math.abs(nowMs - atMs) < RECENT_MS &&
-        verdict(Number(value)) === 'breached',
+        condition.verdict(Number(value)) === 'breached',
     ).length;
   }
 
@@ -217,7 +217,9 @@ export class Inputs {
     const newest = new Map(changes.map((change) => [change.device, change]));
     engine.run((nowMs) => {
       engine.evaluator.losses(
-        changes.filter(({ to }) => to === 'lost'),
+        changes.flatMap(({ to, device, atMs, evidence: { broker } }) =>
+          to === 'lost' ? [{ device, atMs, broker }] : [],
+        ),
         nowMs,
       );
       for (const { device, to, atMs, evidence } of newest.values()) {

@@ -1,5 +1,6 @@
 import { existsSync, readFileSync } from 'node:fs';
 import path from 'node:path';
+import { alertRuleFileSchema, type AlertRule } from '@muster/contract';
 import { openDatabase, schemaIsCurrent, TombstoneSet, waitForSchema } from '@muster/database';
 import {
   brokerTargets,
@@ -8,12 +9,13 @@ import {
   postgresVariables,
   runService,
   serviceVariables,
+  YamlSource,
 } from '@muster/service';
 import { describeApi, ForwardedGuard, internalVariables } from '@muster/service/rest';
 import { APP_GUARD } from '@nestjs/core';
 import { z } from 'zod';
 import { AlertRulesController } from './alert-rules.controller.ts';
-import { AlertRules, rulesOfYaml } from './alert-rules.ts';
+import { AlertRules } from './alert-rules.ts';
 import { AlertStore } from './alert-store.ts';
 import { AlertsController } from './alerts.controller.ts';
 import { DeliveryStore } from './delivery-store.ts';
@@ -55,11 +57,10 @@ const configurationSchema = z.object({
 });
 
 /** The rules that come with Muster lie beside the build, or in the source. */
-function starterRules(): ReturnType<typeof rulesOfYaml> {
+function starterRules(): readonly AlertRule[] {
   const beside = path.join(import.meta.dirname, 'starter-rules.yaml');
-  return rulesOfYaml(
-    readFileSync(existsSync(beside) ? beside : path.join(import.meta.dirname, '../starter-rules.yaml'), 'utf8'),
-  );
+  const file = existsSync(beside) ? beside : path.join(import.meta.dirname, '../starter-rules.yaml');
+  return new YamlSource(readFileSync(file, 'utf8')).as(alertRuleFileSchema).rules;
 }
 
 if (process.argv.includes('--print-openapi')) {

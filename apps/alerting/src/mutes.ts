@@ -1,6 +1,5 @@
-import { alertDurationMs, type MaintenanceSchedule, type Matchers } from '@muster/contract';
+import { alertDurationMs, matchesLabels, type MaintenanceSchedule, type Matchers } from '@muster/contract';
 import { Cron } from 'croner';
-import { matchesLabels } from './wildcard.ts';
 
 /** A silence; times are milliseconds since 1970. */
 export interface SilenceEntry {

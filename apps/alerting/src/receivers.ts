@@ -7,10 +7,9 @@ import {
   matchersSchema,
   operatorText,
 } from '@muster/contract';
-import { ConfigurationError } from '@muster/service';
+import { ConfigurationError, YamlSource, type YamlFault } from '@muster/service';
 import { z } from 'zod';
 import type { Route } from './alert-book.ts';
-import { parseYaml, YamlError, type YamlFault } from './yaml-file.ts';
 
 /** How a receiver is reached; with the values of secrets, which are shown and logged nowhere. */
 export type Channel =
@@ -211,20 +210,21 @@ function receiverOf(written: Written, environment: Environment): ReceiverConfigu
  * @throws YamlError
  */
 export function parseReceivers(yaml: string, environment: Environment): readonly ReceiverConfiguration[] {
-  const { value, faultAt } = parseYaml(yaml, fileSchema);
+  const source = new YamlSource(yaml);
+  const value = source.as(fileSchema);
   const faults: YamlFault[] = [];
   const receivers = value.receivers.flatMap((written, index) => {
     if (value.receivers.findIndex(({ name }) => name === written.name) !== index)
-      faults.push(faultAt(['receivers', index, 'name'], 'another receiver has this name'));
+      faults.push(source.faultAt(['receivers', index, 'name'], 'another receiver has this name'));
     try {
       return [receiverOf(written, environment)];
     } catch (error) {
       if (!(error instanceof Unusable)) throw error;
-      faults.push(faultAt(['receivers', index, error.key], error.message));
+      faults.push(source.faultAt(['receivers', index, error.key], error.message));
       return [];
     }
   });
-  if (faults.length > 0) throw new YamlError(faults);
+  YamlSource.refuse(faults);
   return receivers;
 }
 

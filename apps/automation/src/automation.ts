@@ -9,14 +9,13 @@ import type { AutomationMetrics } from './metrics.ts';
 import { timerKey, type Effect, type Reaction, type Timer } from './reaction.ts';
 import type { RuleEngine } from './rule-engine.ts';
 import type { RuleStore } from './rule-store.ts';
+import { Runs } from './runs.ts';
 import type { Schedules } from './schedules.ts';
 
 /** A change of presence that comes later than this is news of the past. */
 const STALE_AFTER_MS = 10_000;
 /** A timer of Node waits 24 days at most. */
 const LONGEST_WAIT_MS = 20 * 86_400_000;
-const MARKER_LIMIT_MS = 10_000;
-const MARKER_RETRY_MS = 2_000;
 
 /** The parts that automation connects. */
 export interface AutomationParts {
@@ -41,8 +40,8 @@ export class Automation {
   readonly #topics: ControlTopics;
   readonly #digest: DigestFollower;
   readonly #schedules: Schedules;
+  readonly #runs: Runs;
   readonly #timeouts = new Map<string, NodeJS.Timeout>();
-  #lastRun = 0;
   #changing: Promise<void> = Promise.resolve();
   #closing = false;
 
@@ -52,6 +51,7 @@ export class Automation {
     this.#topics = topics;
     this.#digest = digest;
     this.#schedules = schedules;
+    this.#runs = new Runs(topics, parts.journal, parts.logger);
   }
 
   /** Whether every broker is connected, for control topics and for the digest. */
@@ -70,13 +70,12 @@ export class Automation {
     engine.restore(remembered.timers, remembered.overrides);
     if (remembered.mode !== undefined) engine.setMode(remembered.mode);
     this.#drop(engine.use(await rules.inForce()));
-    this.#lastRun = Math.max(0, ...remembered.runs.map(({ number }) => number));
     await this.#know(false);
     await this.#topics.start(engine.index.topicFilters, connectTimeoutMs);
     this.#digest.want(engine.index.metrics);
     await this.#digest.start(connectTimeoutMs);
     this.#schedules.use(engine.index.rules);
-    for (const run of remembered.runs) void this.#resume(run);
+    this.#runs.start(remembered.starts, remembered.runs);
     for (const timer of engine.timers.values()) this.#arm(timer);
   }
 
@@ -85,6 +84,7 @@ export class Automation {
     this.#closing = true;
     this.#schedules.close();
     for (const timeout of this.#timeouts.values()) clearTimeout(timeout);
+    this.#runs.close();
     await this.#digest.close();
     await this.#parts.journal.close(5_000);
     await this.#topics.close(5_000);
@@ -251,9 +251,8 @@ export class Automation {
     const publications = effects
       .filter((effect) => effect.kind === 'publish')
       .flatMap((effect) => this.#topics.address(effect, (device) => brokers.of(device)));
-    this.#lastRun = Math.max(this.#lastRun + 1, Date.now() * 1_000);
     const { rule, subject, trigger } = timer;
-    const run: Run = { number: this.#lastRun, rule, subject, trigger, effects: publications };
+    const run: Run = { number: this.#runs.nextNumber(), rule, subject, trigger, effects: publications };
     const now = engine.timers.get(timerKey(timer));
     await journal.write({
       timers: now === undefined ? timers : [now, ...timers],
@@ -265,30 +264,7 @@ export class Automation {
     for (const one of timers) this.#arm(one);
     if (publications.length === 0) return;
     metrics.published.inc(publications.length);
-    await this.#topics.publishRun(run.number, publications);
-    await journal.write({ ended: [run] });
-  }
-
-  /** A run that was on record and not done when automation ended: each broker tells whether it has got it. */
-  async #resume(run: Run): Promise<void> {
-    const { logger, journal } = this.#parts;
-    const left = new Set(run.effects.map(({ broker }) => broker));
-    while (left.size > 0 && !this.#closing) {
-      for (const broker of left) {
-        try {
-          const applied = await this.#topics.appliedRun(broker, MARKER_LIMIT_MS);
-          if (applied < run.number) {
-            const effects = run.effects.filter((effect) => effect.broker === broker);
-            await this.#topics.publishRun(run.number, effects);
-          }
-          left.delete(broker);
-        } catch (error) {
-          logger.warn({ err: error, broker, rule: run.rule }, 'what was being done at the end waits for its broker');
-        }
-      }
-      if (left.size > 0) await new Promise((resolve) => setTimeout(resolve, MARKER_RETRY_MS));
-    }
-    if (left.size === 0) await journal.write({ ended: [run] });
+    await this.#runs.carryOut(run);
   }
 
   #drop(timers: readonly Timer[]): void {

@@ -1,6 +1,6 @@
 import type { ReadingValue, Rule, RuleAction, RuleTrigger } from '@muster/contract';
 import { parseCondition, type Condition, type LastValueLookup } from './conditions.ts';
-import { globTest, isValue } from './values.ts';
+import { isValue } from './values.ts';
 
 /** A rule as it is in force. */
 export interface RuleInForce {
@@ -13,7 +13,6 @@ export interface CompiledTrigger {
   readonly compiled: CompiledRule;
   readonly index: number;
   readonly trigger: RuleTrigger;
-  readonly means: (device: string) => boolean;
 }
 
 /** An action with its expressions. */
@@ -64,8 +63,7 @@ export function compileRule({ rule, version }: RuleInForce, lookup: LastValueLoo
     ]),
   };
   for (const [index, trigger] of rule.triggers.entries()) {
-    const means = globTest('device' in trigger ? trigger.device : '*');
-    triggers.push({ compiled, index, trigger, means });
+    triggers.push({ compiled, index, trigger });
   }
   return compiled;
 }

@@ -20,6 +20,7 @@ const RELAY_PROPERTY = 'muster-relay';
 const APPLIED_TOPIC = 'muster/automation/applied';
 const RELAY_EXPIRY_SECONDS = 5;
 const SESSION_EXPIRY_SECONDS = 300;
+const MARKER_LIMIT_MS = 10_000;
 
 /** A message on a control topic, as it concerns rules. */
 export interface HeardMessage {
@@ -61,6 +62,11 @@ export class ControlTopics {
     this.#relayed = new TopicIndex();
     for (const pattern of relayed) this.#relayed.add(pattern, true);
     this.#relayFilters = relayed.map(({ filter }) => filter);
+  }
+
+  /** The names of the brokers. */
+  get brokers(): readonly string[] {
+    return this.#options.brokers.map(({ name }) => name);
   }
 
   /** Whether every broker is connected. */
@@ -130,33 +136,26 @@ export class ControlTopics {
   }
 
   /**
-   * Publishes a run and its number in one go: both are handed to the network in one piece, so a broker that has the
+   * Publishes what a run has for a broker, and its number, in one go: both are handed to the network in one piece, so a broker that has the
    * number has the run as well.
    */
-  async publishRun(number: number, effects: readonly AddressedEffect[]): Promise<void> {
-    const brokers = [...new Set(effects.map(({ broker }) => broker))];
-    await Promise.all(
-      brokers.map(async (broker) => {
-        const connection = this.#connections.get(broker);
-        await Promise.all([
-          ...effects.filter((addressed) => addressed.broker === broker).map((addressed) => this.#publish(addressed)),
-          connection?.publish(APPLIED_TOPIC, JSON.stringify({ run: number }), { qos: 1, retain: true }),
-        ]);
-      }),
-    );
+  async publishRun(broker: string, number: number, effects: readonly AddressedEffect[]): Promise<void> {
+    await Promise.all([
+      ...effects.map((addressed) => this.#publish(addressed)),
+      this.#connections.get(broker)?.publish(APPLIED_TOPIC, String(number), { qos: 1, retain: true }),
+    ]);
   }
 
   /**
    * The number of the newest run that a broker has been told; 0 where it knows of none.
    * @throws BrokerError `unreachable`
    */
-  async appliedRun(broker: string, timeoutMs: number): Promise<number> {
+  async appliedRun(broker: string): Promise<number> {
     const target = this.#options.brokers.find(({ name }) => name === broker);
-    if (target === undefined) return Number.POSITIVE_INFINITY;
-    const [marker] = await readRetained(target, [APPLIED_TOPIC], timeoutMs);
-    if (marker === undefined) return 0;
-    const { run } = JSON.parse(Buffer.from(marker.payload).toString('utf8')) as { run?: unknown };
-    return typeof run === 'number' ? run : 0;
+    const [marker] = target === undefined ? [] : await readRetained(target, [APPLIED_TOPIC], MARKER_LIMIT_MS);
+    const run = marker === undefined ? 0 : Number(Buffer.from(marker.payload).toString('utf8'));
+    // From the network: whatever else may stand there, it is no number of ours.
+    return Number.isSafeInteger(run) ? run : 0;
   }
 
   /** Leaves the brokers. */

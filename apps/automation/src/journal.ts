@@ -36,6 +36,8 @@ export interface Remembered {
   readonly timers: readonly Timer[];
   readonly overrides: Reaction['overrides'];
   readonly runs: readonly Run[];
+  /** How often automation was started, this time too. */
+  readonly starts: number;
   readonly mode: string | undefined;
 }
 
@@ -75,12 +77,15 @@ export class Journal {
     private readonly logger: Logger,
   ) {}
 
-  /** What is on record. */
+  /** What is on record; that there was a start is put on record with it. */
   async load(): Promise<Remembered> {
-    const [rows, overrides, mode] = await Promise.all([
+    const [rows, overrides, mode, [start]] = await Promise.all([
       this.database.ruleTimer.findMany({ orderBy: { id: 'asc' } }),
       this.database.ruleOverride.findMany({ where: { until: { gt: new Date() } } }),
       this.database.mode.findUnique({ where: { id: 1 } }),
+      this.database.$queryRaw<{ starts: number }[]>`
+        INSERT INTO automation_start (id, starts) VALUES (1, 1)
+        ON CONFLICT (id) DO UPDATE SET starts = automation_start.starts + 1 RETURNING starts`,
     ]);
     this.#pruneTimer = setInterval(() => void this.#prune(), PRUNE_INTERVAL_MS);
     return {
@@ -113,6 +118,7 @@ export class Journal {
       ),
       overrides: overrides.map(({ rule, subject, until }) => ({ rule, subject, untilMs: until.getTime() })),
       mode: mode?.mode,
+      starts: start?.starts ?? 1,
     };
   }
 

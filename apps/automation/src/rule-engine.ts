@@ -142,19 +142,17 @@ export class RuleEngine {
     const reaction = emptyReaction();
     const { device, metric, value, atMs } = reading;
     if (!this.#remember(device, metric, value, atMs)) return reaction;
-    for (const entry of this.#index.onMetric(metric)) {
-      if (entry.means(device))
-        this.#take(entry, { device }, value, { isLive: !reading.late, chain: [] }, { device, metric }, nowMs, reaction);
-    }
+    const origin = { isLive: !reading.late, chain: [] };
+    for (const entry of this.#index.onMetric(metric, device))
+      this.#take(entry, { device }, value, origin, { device, metric }, nowMs, reaction);
     return reaction;
   }
 
   /** Takes a change of presence. */
   presence({ device, to, isLive }: PresenceChange, nowMs: number): Reaction {
     const reaction = emptyReaction();
-    for (const entry of this.#index.onPresence) {
-      if (entry.means(device)) this.#take(entry, { device }, to, { isLive, chain: [] }, { device }, nowMs, reaction);
-    }
+    for (const entry of this.#index.onPresence(device))
+      this.#take(entry, { device }, to, { isLive, chain: [] }, { device }, nowMs, reaction);
     return reaction;
   }
 

@@ -1,4 +1,4 @@
-import type { Captures } from '@muster/contract';
+import { WildcardIndex, type Captures } from '@muster/contract';
 import type { CompiledRule, CompiledTrigger } from './compiled-rule.ts';
 import { TopicIndex } from './topic-index.ts';
 
@@ -7,8 +7,8 @@ export class RuleIndex {
   readonly #rules: ReadonlyMap<string, CompiledRule>;
   readonly #topics = new TopicIndex<CompiledTrigger>();
   readonly #overrideTopics = new TopicIndex<CompiledRule>();
-  readonly #metrics = new Map<string, CompiledTrigger[]>();
-  readonly #presence: CompiledTrigger[] = [];
+  readonly #metrics = new Map<string, WildcardIndex<CompiledTrigger>>();
+  readonly #presence = new WildcardIndex<CompiledTrigger>();
 
   constructor(rules: readonly CompiledRule[]) {
     this.#rules = new Map(rules.map((compiled) => [compiled.rule.id, compiled]));
@@ -52,14 +52,14 @@ export class RuleIndex {
     return this.#overrideTopics.matches(topic);
   }
 
-  /** Triggers on a metric of any device. */
-  onMetric(metric: string): readonly CompiledTrigger[] {
-    return this.#metrics.get(metric) ?? [];
+  /** Triggers on a metric of a device. */
+  onMetric(metric: string, device: string): readonly CompiledTrigger[] {
+    return this.#metrics.get(metric)?.matches(device) ?? [];
   }
 
-  /** Triggers on the presence of any device. */
-  get onPresence(): readonly CompiledTrigger[] {
-    return this.#presence;
+  /** Triggers on the presence of a device. */
+  onPresence(device: string): readonly CompiledTrigger[] {
+    return this.#presence.matches(device);
   }
 
   #add(trigger: CompiledTrigger): void {
@@ -68,14 +68,14 @@ export class RuleIndex {
         this.#topics.add(trigger.trigger.topic, trigger);
         break;
       case 'metric': {
-        const { metric } = trigger.trigger;
-        const same = this.#metrics.get(metric);
-        if (same === undefined) this.#metrics.set(metric, [trigger]);
-        else same.push(trigger);
+        const { metric, device } = trigger.trigger;
+        const ofMetric = this.#metrics.get(metric) ?? new WildcardIndex<CompiledTrigger>();
+        this.#metrics.set(metric, ofMetric);
+        ofMetric.add([device], trigger);
         break;
       }
       case 'presence':
-        this.#presence.push(trigger);
+        this.#presence.add([trigger.trigger.device], trigger);
         break;
       case 'schedule':
       case 'sun':

@@ -1,6 +1,7 @@
+import { YamlError } from '@muster/service';
 import { describe, expect, it } from 'vitest';
 import { parseCondition } from './conditions.ts';
-import { readRules, RuleError } from './rule-source.ts';
+import { readRules } from './rule-source.ts';
 
 const light = `rules:
   - id: motion-light
@@ -28,7 +29,7 @@ function faults(text: string): readonly string[] {
     readRules(text);
     return [];
   } catch (error) {
-    if (!(error instanceof RuleError)) throw error;
+    if (!(error instanceof YamlError)) throw error;
     return error.faults.map(({ line, column, path, message }) => `${line}:${column} ${path}: ${message}`);
   }
 }
@@ -53,7 +54,7 @@ describe('a text of rules', () => {
     [
       'an unknown key',
       light.replace('becomes: true', 'turns: true'),
-      /^4:9 rules\.0\.triggers\.0: Unrecognized key: "turns"$/,
+      /^6:16 rules\.0\.triggers\.0\.turns: Unrecognized key: "turns"$/,
     ],
     ['two kinds of trigger', light.replace('becomes: true', 'metric: temp'), /found topic and metric$/],
     ['a wildcard of MQTT', light.replace('home/{room}/motion', 'home/+/motion'), /write a wildcard as \{name\}/],

@@ -1,21 +1,7 @@
 import { ruleSchema, type Rule } from '@muster/contract';
+import { YamlError, YamlSource, type YamlFault } from '@muster/service';
 import { Cron } from 'croner';
-import { isNode, LineCounter, parseDocument, type Document } from 'yaml';
-import { type z } from 'zod';
 import { ConditionError, parseCondition } from './conditions.ts';
-
-/** A place in a text, counted from 1. */
-export interface Place {
-  readonly line: number;
-  readonly column: number;
-}
-
-/** What is wrong with a text of rules, and where. */
-export interface RuleFault extends Place {
-  /** Where in the document: `rules.0.triggers.1.for`. */
-  readonly path: string;
-  readonly message: string;
-}
 
 /** A rule, and the same as it was written. */
 export interface WrittenRule {
@@ -23,99 +9,44 @@ export interface WrittenRule {
   readonly written: Readonly<Record<string, unknown>>;
 }
 
-/** Rules that cannot be used. */
-export class RuleError extends Error {
-  override readonly name = 'RuleError';
-  readonly code = 'invalid-rules';
-
-  constructor(readonly faults: readonly RuleFault[]) {
-    super(faults.map(({ line, column, path, message }) => `${line}:${column} ${path}: ${message}`).join('; '));
-  }
-}
-
 const MAX_RULES = 1_000;
-const MAX_FAULTS = 50;
 
 /**
  * Reads rules: a document with the key `rules`, or a single rule. Shape, conditions, schedules and wildcards are checked.
- * @throws RuleError with every fault and its place
+ * @throws YamlError with every fault and its place
  */
 export function readRules(text: string): readonly WrittenRule[] {
-  const lines = new LineCounter();
-  // Aliases multiply: a small text could become a huge document.
-  const document = parseDocument(text, {
-    lineCounter: lines,
-    prettyErrors: false,
-    uniqueKeys: true,
-    logLevel: 'error',
-  });
-  const placeOf = (offset: number): Place => {
-    const { line, col } = lines.linePos(offset);
-    return { line: Math.max(1, line), column: Math.max(1, col) };
-  };
-  if (document.errors.length > 0) {
-    throw new RuleError(
-      document.errors.slice(0, MAX_FAULTS).map(({ pos, message }) => ({ ...placeOf(pos[0]), path: '', message })),
-    );
-  }
-  let value: unknown;
-  try {
-    value = document.toJS({ maxAliasCount: 100 });
-  } catch (error) {
-    throw new RuleError([
-      { line: 1, column: 1, path: '', message: error instanceof Error ? error.message : String(error) },
-    ]);
-  }
+  const source = new YamlSource(text);
+  const { value } = source;
   const isList = typeof value === 'object' && value !== null && 'rules' in value;
-  const written: unknown = isList ? (value as { rules: unknown }).rules : [value];
+  const written: unknown = isList ? value.rules : [value];
   const prefix = isList ? ['rules'] : [];
-  const faults: RuleFault[] = [];
-  const report = (path: readonly PropertyKey[], message: string, offsetInValue = 0): void => {
-    faults.push({ ...placeOf(offsetOf(document, path) + offsetInValue), path: path.map(String).join('.'), message });
-  };
-  if (!Array.isArray(written) || written.length === 0 || written.length > MAX_RULES) {
-    report(prefix, `expected a list of 1 to ${MAX_RULES} rules`);
-    throw new RuleError(faults);
-  }
-  const ids = new Map<string, number>();
+  if (!Array.isArray(written) || written.length === 0 || written.length > MAX_RULES)
+    throw new YamlError([source.faultAt(prefix, `expected a list of 1 to ${MAX_RULES} rules`)]);
+  const faults: YamlFault[] = [];
+  const ids = new Set<string>();
   const rules = written.flatMap((one: unknown, index): readonly WrittenRule[] => {
     const path = isList ? [...prefix, index] : [];
     const parsed = ruleSchema.safeParse(one);
     if (!parsed.success) {
-      for (const issue of parsed.error.issues) report([...path, ...issue.path], messageOf(issue));
+      faults.push(...source.faultsOf(parsed.error, path));
       return [];
     }
-    const before = ids.get(parsed.data.id);
-    if (before !== undefined) report([...path, 'id'], `the id ${parsed.data.id} stands twice`);
-    ids.set(parsed.data.id, index);
-    for (const fault of faultsOf(parsed.data)) report([...path, ...fault.path], fault.message, fault.offset);
-    return [{ rule: parsed.data, written: one as Record<string, unknown> }];
+    const rule = parsed.data;
+    if (ids.has(rule.id)) faults.push(source.faultAt([...path, 'id'], `the id ${rule.id} stands twice`));
+    ids.add(rule.id);
+    faults.push(
+      ...faultsOf(rule).map((fault) => source.faultAt([...path, ...fault.path], fault.message, fault.offset)),
+    );
+    return [{ rule, written: one as Record<string, unknown> }];
   });
-  if (faults.length > 0) throw new RuleError(faults.slice(0, MAX_FAULTS));
+  YamlSource.refuse(faults);
   return rules;
 }
 
 /** A rule that was checked when it was saved. */
 export function storedRule(written: unknown): Rule {
   return ruleSchema.parse(written);
-}
-
-function messageOf(issue: z.core.$ZodIssue): string {
-  return issue.message.replace(/^Invalid input: /, '');
-}
-
-/** Where a value of the document begins; of what is missing, where the thing that should have it begins. */
-function offsetOf(document: Document, path: readonly PropertyKey[]): number {
-  for (let length = path.length; length >= 0; length -= 1) {
-    const node: unknown = length === 0 ? document.contents : document.getIn(path.slice(0, length), true);
-    if (isNode(node) && node.range != null) return node.range[0] + (isQuoted(node) ? 1 : 0);
-  }
-  return 0;
-}
-
-function isQuoted(node: unknown): boolean {
-  const { type } = node as { readonly type?: unknown };
-  return type === 'QUOTE_DOUBLE' || type === 'QUOTE_SINGLE';
 }
 
 interface Fault {

@@ -26,10 +26,9 @@ import {
   type TimerList,
 } from '@muster/contract';
 import { PrismaClient } from '@muster/database';
-import { ProblemError } from '@muster/service';
 import { ApiProblem, RequireScope, type SignedInRequest } from '@muster/service/rest';
 import { Automation } from './automation.ts';
-import { readRules, RuleError, type WrittenRule } from './rule-source.ts';
+import { readRules } from './rule-source.ts';
 import { RuleStore } from './rule-store.ts';
 
 const MAX_TIMERS = 1_000;
@@ -64,18 +63,7 @@ export class RulesController {
     @Body({ schema: ruleApplySchema }) { yaml, dryRun }: RuleApply,
     @Req() request: SignedInRequest,
   ): Promise<RuleApplied> {
-    let written: readonly WrittenRule[];
-    try {
-      written = readRules(yaml);
-    } catch (error) {
-      if (!(error instanceof RuleError)) throw error;
-      throw new ProblemError(
-        422,
-        `${error.faults.length === 1 ? 'a fault' : `${error.faults.length} faults`} in the rules; nothing was changed`,
-        error.faults.map(({ line, column, path, message }) => ({ path: `${line}:${column} ${path}`, message })),
-      );
-    }
-    const applied = await this.rules.apply(written, request.session?.name ?? 'unknown', dryRun);
+    const applied = await this.rules.apply(readRules(yaml), request.session?.name ?? 'unknown', dryRun);
     if (!dryRun && applied.rules.some(({ change }) => change !== 'unchanged')) await this.automation.rulesChanged();
     return applied;
   }

@@ -38,14 +38,6 @@ export function isValue(found: ReadingValue | undefined, wanted: ReadingValue): 
   return String(found) === wanted;
 }
 
-/** Whether a device id is meant by a text in which * stands for any characters. */
-export function globTest(glob: string): (device: string) => boolean {
-  if (glob === '*') return () => true;
-  if (!glob.includes('*')) return (device) => device === glob;
-  const pattern = new RegExp(`^${glob.replaceAll('*', '.*')}$`);
-  return (device) => pattern.test(device);
-}
-
 /** A text with its {wildcards} filled in. */
 export function filled(template: string, captures: Readonly<Record<string, string>>): string {
   return template.replace(/\{([A-Za-z][A-Za-z0-9_]*)\}/g, (whole, name: string) =>

@@ -1,4 +1,3 @@
-import { readFileSync } from 'node:fs';
 import {
   alertDetailSchema,
   alertDurationMs,
@@ -22,7 +21,7 @@ import {
 import { Option, type Command } from 'commander';
 import { stringify } from 'yaml';
 import { z } from 'zod';
-import { callApi, type ApiTarget } from './api-client.ts';
+import { callApi, sourceText, type ApiTarget } from './api-client.ts';
 import { apiTarget, withApi } from './api-target.ts';
 import { EXIT_FAILURE, plain, table, write, type OutputOptions } from './output.ts';
 import { UsageError } from './up/settings.ts';
@@ -229,9 +228,10 @@ function addRules(alert: Command): void {
     .requiredOption('-f, --file <path>', 'YAML; - is standard input')
     .option('--dry-run', 'say what would change, and change nothing', false)
     .action(async (options: OutputOptions & { file: string; dryRun: boolean }, command: Command) => {
-      const yaml = readFileSync(options.file === '-' ? 0 : options.file, 'utf8');
-      const body = { yaml, dryRun: options.dryRun };
-      const changes = await callApi(apiTarget(command), 'POST', '/alert-rules/apply', alertRuleChangesSchema, body);
+      const { file, dryRun } = options;
+      const body = { yaml: sourceText('-f', file), dryRun };
+      const target = apiTarget(command);
+      const changes = await callApi(target, 'POST', '/alert-rules/apply', alertRuleChangesSchema, body, file);
       print(changes, options, () =>
         table(
           ['RULE', options.dryRun ? 'WOULD BE' : 'IS', 'VERSION', 'HOLDS NOW FOR'],

@@ -1,6 +1,8 @@
+import { readFileSync } from 'node:fs';
 import { problemSchema } from '@muster/contract';
 import type { RequestInit as UndiciRequest } from 'undici';
 import type { z } from 'zod';
+import { UsageError } from './up/settings.ts';
 
 /** Where the API is, and how it is asked. */
 export interface ApiTarget {
@@ -106,9 +108,23 @@ export function errorOf(answer: Response, answered: unknown, source?: string): A
   const hint =
     answer.status === 401 ? ' (MUSTER_TOKEN, a profile, or run it where the state folder of npm start is)' : '';
   const faults = errors.map(
-    ({ path, message }) => `\n  ${source === undefined ? '' : `${source}:`}${path}: ${message}`,
+    ({ path, message, line, column }) =>
+      `\n  ${source === undefined ? '' : `${source}:`}${line === undefined ? '' : `${line}:${column ?? 1} `}${path === '' ? '' : `${path}: `}${message}`,
   );
   return new ApiError(`${status}: ${detail ?? title}${hint}${faults.join('')}`, answer.status);
+}
+
+/**
+ * The text of a file that an option names, or of standard input for `-`.
+ * @throws UsageError
+ */
+export function sourceText(option: string, file: string): string {
+  try {
+    return readFileSync(file === '-' ? 0 : file, 'utf8');
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    throw new UsageError(`${option} ${file} cannot be read: ${reason}`, { cause: error });
+  }
 }
 
 /**

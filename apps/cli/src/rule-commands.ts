@@ -1,4 +1,3 @@
-import { readFileSync } from 'node:fs';
 import {
   modeSchema,
   ruleAppliedSchema,
@@ -10,19 +9,9 @@ import {
 import type { Command } from 'commander';
 import { z } from 'zod';
 import { stringify } from 'yaml';
-import { callApi, type ApiTarget } from './api-client.ts';
+import { callApi, sourceText, type ApiTarget } from './api-client.ts';
 import { apiTarget, withApi } from './api-target.ts';
 import { plain, table, write, type OutputOptions } from './output.ts';
-import { UsageError } from './up/settings.ts';
-
-/** The text of a file, or of standard input for `-`. */
-function readSource(file: string): string {
-  try {
-    return readFileSync(file === '-' ? 0 : file, 'utf8');
-  } catch (error) {
-    throw new UsageError(`-f ${file} cannot be read: ${error instanceof Error ? error.message : String(error)}`);
-  }
-}
 
 async function applyRules(
   target: ApiTarget,
@@ -31,7 +20,7 @@ async function applyRules(
 ): Promise<void> {
   const applied = [];
   for (const file of files) {
-    const body = { yaml: readSource(file), dryRun: options.dryRun };
+    const body = { yaml: sourceText('-f', file), dryRun: options.dryRun };
     applied.push(await callApi(target, 'POST', '/rules', ruleAppliedSchema, body, file));
   }
   const rules = applied.flatMap((one) => one.rules);

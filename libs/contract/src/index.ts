@@ -17,3 +17,4 @@ export * from './telemetry.ts';
 export * from './topic-map.ts';
 export * from './topic-pattern.ts';
 export * from './topic-trie.ts';
+export * from './wildcard.ts';

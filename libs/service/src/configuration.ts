@@ -2,8 +2,8 @@ import { readFileSync } from 'node:fs';
 import { TopicMap, defaultTopicMap } from '@muster/contract';
 import type { BrokerTarget } from '@muster/broker';
 import type { InfluxTarget } from '@muster/telemetry';
-import { parse } from 'yaml';
 import { z } from 'zod';
+import { YamlSource } from './yaml-source.ts';
 
 /** A service was not told what it needs to know; the message names each variable, what was expected, what was found. */
 export class ConfigurationError extends Error {
@@ -137,7 +137,7 @@ export function readConfiguration<Configuration>(
 export function loadTopicMap(file: string | undefined): TopicMap {
   if (file === undefined) return defaultTopicMap;
   try {
-    return TopicMap.from(parse(readFileSync(file, 'utf8')));
+    return TopicMap.from(new YamlSource(readFileSync(file, 'utf8')).value);
   } catch (error) {
     throw new ConfigurationError(
       `MUSTER_TOPIC_MAP: ${file} is not a topic map: ${error instanceof Error ? error.message : String(error)}`,

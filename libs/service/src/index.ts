@@ -3,3 +3,4 @@ export * from './health.ts';
 export * from './logger.ts';
 export * from './problem-filter.ts';
 export * from './run-service.ts';
+export * from './yaml-source.ts';

@@ -4,6 +4,7 @@ import { ContractError, type Problem } from '@muster/contract';
 import type { Request, Response } from 'express';
 import { throwError, type Observable } from 'rxjs';
 import type { Logger } from './logger.ts';
+import { YamlError } from './yaml-source.ts';
 
 /** A request that cannot be served, with what to tell the caller. */
 export class ProblemError extends Error {
@@ -29,6 +30,10 @@ export function problemOf(error: unknown): Problem | undefined {
   });
   if (error instanceof ProblemError) return problem(error.status, error.detail, error.errors);
   if (error instanceof ContractError) return problem(422, error.message);
+  if (error instanceof YamlError) {
+    const found = error.faults.length === 1 ? 'a fault' : `${error.faults.length} faults`;
+    return problem(422, `${found} in the YAML text; nothing was changed`, [...error.faults]);
+  }
   if (error instanceof HttpException) return problem(error.getStatus(), error.message);
   // body-parser's errors carry the status that they stand for and say whether their text may be shown.
   if (

@@ -9,7 +9,14 @@ export const problemSchema = z
     detail: z.string().optional().describe('What happened, and how to mend it'),
     instance: z.string().optional(),
     errors: z
-      .array(z.object({ path: z.string(), message: z.string() }))
+      .array(
+        z.object({
+          path: z.string(),
+          message: z.string(),
+          line: z.number().int().optional().describe('In a YAML text, counted from 1'),
+          column: z.number().int().optional(),
+        }),
+      )
       .optional()
       .describe('The faults of a request that does not keep to its schema'),
   })

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { matchesLabels, matchesWildcard } from './wildcard.ts';
+import { matchesLabels, matchesWildcard, WildcardIndex } from './wildcard.ts';
 
 describe('a wildcard', () => {
   it.each([
@@ -47,5 +47,27 @@ describe('matchers', () => {
     [{ constructor: '*' }, false],
   ])('%j: %j', (matchers, matches) => {
     expect(matchesLabels(matchers, labels)).toBe(matches);
+  });
+});
+
+describe('an index of wildcards', () => {
+  it('finds what looking at every pattern finds, each entry once and in order, also after more were added', () => {
+    const text = fc.string({ unit: fc.constantFrom('a', 'b'), maxLength: 3 });
+    const pattern = fc.string({ unit: fc.constantFrom('a', 'b', '*'), maxLength: 3 });
+    const entry = fc.option(fc.array(pattern, { maxLength: 3 }), { nil: undefined });
+    fc.assert(
+      fc.property(fc.array(fc.tuple(entry, text), { maxLength: 12 }), (steps) => {
+        const index = new WildcardIndex<number>();
+        const added: (readonly string[] | undefined)[] = [];
+        for (const [patterns, asked] of steps) {
+          index.add(patterns, added.push(patterns) - 1);
+          const expected = added.flatMap((one, position) =>
+            (one ?? ['*']).some((single) => matchesWildcard(single, asked)) ? [position] : [],
+          );
+          expect(index.matches(asked)).toEqual(expected);
+          expect(index.matches(asked)).toEqual(expected);
+        }
+      }),
+    );
   });
 });

@@ -1,11 +1,11 @@
 import { alertRuleFileSchema } from '@muster/contract';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { parseYaml, YamlError, type YamlFault } from './yaml-file.ts';
+import { YamlError, YamlSource, type YamlFault } from './yaml-source.ts';
 
 function faultsOf(text: string): readonly YamlFault[] {
   try {
-    parseYaml(text, alertRuleFileSchema);
+    new YamlSource(text).as(alertRuleFileSchema);
   } catch (error) {
     if (error instanceof YamlError) return error.faults;
     throw error;
@@ -15,8 +15,8 @@ function faultsOf(text: string): readonly YamlFault[] {
 
 describe('a file of alert rules', () => {
   it('is read with its defaults', () => {
-    const { value } = parseYaml('rules:\n  - { name: lost, kind: presence, for: 30s }\n', alertRuleFileSchema);
-    expect(value.rules).toMatchObject([
+    const text = 'rules:\n  - { name: lost, kind: presence, for: 30s }\n';
+    expect(new YamlSource(text).as(alertRuleFileSchema).rules).toMatchObject([
       { name: 'lost', kind: 'presence', for: '30s', severity: 'warning', states: ['lost'] },
     ]);
   });
