@@ -1,7 +1,7 @@
 import type { DigestReading } from '@muster/contract';
-import { lastValues, type PresenceEvent, type PrismaClient } from '@muster/database';
+import { isDataError, lastValues, presenceSnapshot, type PresenceEvent, type PrismaClient } from '@muster/database';
 import type { DigestFollower } from '@muster/broker';
-import type { Logger } from '@muster/service';
+import { ProblemError, type Logger } from '@muster/service';
 import type { ControlTopics, HeardMessage } from './control-topics.ts';
 import type { DeviceBrokers } from './device-brokers.ts';
 import type { Entry, Journal, Run } from './journal.ts';
@@ -14,6 +14,7 @@ import type { Schedules } from './schedules.ts';
 
 /** A change of presence that comes later than this is news of the past. */
 const STALE_AFTER_MS = 10_000;
+const USE_AGAIN_MS = 5_000;
 /** A timer of Node waits 24 days at most. */
 const LONGEST_WAIT_MS = 20 * 86_400_000;
 
@@ -43,6 +44,7 @@ export class Automation {
   readonly #runs: Runs;
   readonly #timeouts = new Map<string, NodeJS.Timeout>();
   #changing: Promise<void> = Promise.resolve();
+  #useRulesTimer: NodeJS.Timeout | undefined;
   #closing = false;
 
   constructor(parts: AutomationParts) {
@@ -51,7 +53,7 @@ export class Automation {
     this.#topics = topics;
     this.#digest = digest;
     this.#schedules = schedules;
-    this.#runs = new Runs(topics, parts.journal, parts.logger);
+    this.#runs = new Runs(topics, parts.journal, parts.logger, (run) => this.#isOutdated(run));
   }
 
   /** Whether every broker is connected, for control topics and for the digest. */
@@ -60,28 +62,30 @@ export class Automation {
   }
 
   /**
-   * Takes up what was on record, then listens.
+   * Takes up what was on record, then listens. Answers the change of presence behind which to follow them.
    * @throws BrokerError `subscription-refused`
    */
-  async start(connectTimeoutMs: number): Promise<void> {
+  async start(connectTimeoutMs: number): Promise<bigint> {
     const { engine, journal, rules, brokers } = this.#parts;
     const remembered = await journal.load();
     await brokers.load();
     engine.restore(remembered.timers, remembered.overrides);
     if (remembered.mode !== undefined) engine.setMode(remembered.mode);
     this.#drop(engine.use(await rules.inForce()));
-    await this.#know(false);
+    const position = await this.#know();
     await this.#topics.start(engine.index.topicFilters, connectTimeoutMs);
     this.#digest.want(engine.index.metrics);
     await this.#digest.start(connectTimeoutMs);
     this.#schedules.use(engine.index.rules);
     this.#runs.start(remembered.starts, remembered.runs);
     for (const timer of engine.timers.values()) this.#arm(timer);
+    return position;
   }
 
   /** Listens no more, finishes what is under way, and leaves. */
   async close(): Promise<void> {
     this.#closing = true;
+    clearTimeout(this.#useRulesTimer);
     this.#schedules.close();
     for (const timeout of this.#timeouts.values()) clearTimeout(timeout);
     this.#runs.close();
@@ -90,10 +94,23 @@ export class Automation {
     await this.#topics.close(5_000);
   }
 
-  /** Rules have changed: takes those that are in force now. */
+  /**
+   * Rules have changed: takes those that are in force now.
+   * @throws ProblemError 503 where they are on record and cannot be put in force yet; that is tried again
+   */
   async rulesChanged(): Promise<void> {
-    this.#changing = this.#changing.then(() => this.#useRules());
-    await this.#changing;
+    clearTimeout(this.#useRulesTimer);
+    const change = this.#changing.then(() => this.#useRules());
+    this.#changing = change.catch((error: unknown) => {
+      const reason = error instanceof Error ? error.message : String(error);
+      this.#parts.logger.error({ reason }, 'rules are on record and not in force yet; it is tried again');
+      if (this.#closing) return;
+      this.#useRulesTimer = setTimeout(() => void this.rulesChanged().catch(() => undefined), USE_AGAIN_MS);
+    });
+    await change.catch((error: unknown) => {
+      const reason = error instanceof Error ? error.message : String(error);
+      throw new ProblemError(503, `the change is saved and not in force yet, which is tried again: ${reason}`);
+    });
   }
 
   /** Sets the mode in somebody's name; resolves when it is on record. */
@@ -104,8 +121,15 @@ export class Automation {
 
   /** Takes a message on a control topic; resolves when what must not be lost of it is on record. */
   async message(message: HeardMessage): Promise<void> {
-    this.#parts.metrics.messages.inc();
-    await this.#apply(this.#parts.engine.message(message, Date.now()), 'topic');
+    const { metrics, engine, logger } = this.#parts;
+    metrics.messages.inc();
+    try {
+      await this.#apply(engine.message(message, Date.now()), 'topic');
+    } catch (error) {
+      // The broker would keep it for ever, and bring it again at every start.
+      if (!isDataError(error)) throw error;
+      logger.error({ err: error, topic: message.topic }, 'PostgreSQL will never take what a message led to');
+    }
   }
 
   /** Takes readings of the digest. */
@@ -119,7 +143,16 @@ export class Automation {
 
   /** Readings may have been missed: last values that are fresh count as if they had come. */
   async readingsMissed(): Promise<void> {
-    await this.#know(true);
+    const { database, engine, logger } = this.#parts;
+    try {
+      const nowMs = Date.now();
+      for (const value of await lastValues(database, [...engine.index.metrics])) {
+        const late = nowMs - value.atMs > STALE_AFTER_MS;
+        await this.#apply(engine.reading({ ...value, qos: 0, late }, nowMs), 'metric');
+      }
+    } catch (error) {
+      logger.warn({ err: error }, 'last values could not be read; rules go on with what they know');
+    }
   }
 
   /** Takes changes of presence. */
@@ -141,30 +174,23 @@ export class Automation {
     const { engine, rules } = this.#parts;
     this.#drop(engine.use(await rules.inForce()));
     this.#digest.want(engine.index.metrics);
-    await this.#know(false);
+    await this.#know();
     this.#schedules.use(engine.index.rules);
     await this.#topics.hear(engine.index.topicFilters);
   }
 
-  /** Reads in which state things are; only what is fresh may fire. */
-  async #know(mayFire: boolean): Promise<void> {
+  /**
+   * Reads in which state things are, for triggers that have heard nothing yet; nothing fires. Answers the newest change of
+   * presence that is in it.
+   */
+  async #know(): Promise<bigint> {
     const { database, engine } = this.#parts;
-    try {
-      const now = Date.now();
-      for (const value of await lastValues(database, [...engine.index.metrics])) {
-        const late = !mayFire || now - value.atMs > STALE_AFTER_MS;
-        await this.#apply(engine.reading({ ...value, qos: 0, late }, now), 'metric');
-      }
-      if (mayFire) return;
-      for (const { device, state } of await database.presence.findMany({ select: { device: true, state: true } })) {
-        await this.#apply(
-          engine.presence({ device, to: state as PresenceEvent['to'], isLive: false }, now),
-          'presence',
-        );
-      }
-    } catch (error) {
-      this.#parts.logger.warn({ err: error }, 'last values could not be read; rules go on with what they know');
-    }
+    const { position, states } = await presenceSnapshot(database);
+    const nowMs = Date.now();
+    for (const { device, state } of states) await this.#apply(engine.knowPresence(device, state, nowMs), 'presence');
+    for (const value of await lastValues(database, [...engine.index.metrics]))
+      await this.#apply(engine.knowReading(value, nowMs), 'metric');
+    return position;
   }
 
   #applyLogged(reaction: Reaction, trigger: string): void {
@@ -176,12 +202,13 @@ export class Automation {
   /** Carries out what follows from an event at once; resolves when what must not be lost is on record. */
   async #apply(reaction: Reaction, trigger: string): Promise<void> {
     const { metrics, journal } = this.#parts;
-    const { effects, timers, overrides, runs } = reaction;
+    const { effects, timers, overrides, runs, dropped } = reaction;
     for (const { outcome } of runs) metrics.runs.inc({ outcome });
     const publications = effects.filter((effect) => effect.kind === 'publish');
     if (publications.length > 0) this.#publish(publications, trigger);
     for (const timer of timers) this.#arm(timer);
-    this.#stopRules(reaction);
+    this.#report(reaction);
+    this.#drop(dropped);
     const lasting: Entry = { timers, overrides, effects: effects.filter(({ kind }) => kind !== 'publish') };
     const mustLast = timers.length > 0 || overrides.length > 0 || publications.length < effects.length;
     journal.note(runs);
@@ -202,17 +229,23 @@ export class Automation {
     );
   }
 
-  #stopRules({ stops }: Reaction): void {
-    for (const { rule, reason } of stops) {
-      this.#parts.logger.error({ rule, reason }, 'a rule was stopped; "muster rule enable" lets it run again');
-      const notice: Effect = {
-        ...{ kind: 'notify', rule, subject: '', severity: 'warning' },
-        text: `The rule ${rule} was stopped: ${reason}`,
-      };
-      Promise.all([this.#parts.rules.stop(rule, reason), this.#parts.journal.write({ effects: [notice] })]).catch(
-        (error: unknown) => this.#parts.logger.error({ err: error, rule }, 'that a rule was stopped is not on record'),
-      );
-    }
+  /** Tells people of rules that do not go on. */
+  #report({ stops, rests }: Reaction): void {
+    const { logger, journal } = this.#parts;
+    if (stops.length + rests.length === 0) return;
+    for (const { rule, reason } of stops)
+      logger.error({ rule, reason }, 'a rule was stopped; "muster rule enable" lets it run again');
+    for (const { rule, reason } of rests) logger.warn({ rule, reason }, 'a rule rests');
+    const notice = (rule: string, subject: string, text: string): Effect => ({
+      ...{ kind: 'notify', rule, subject, severity: 'warning', text },
+    });
+    const effects = [
+      ...stops.map(({ rule, reason }) => notice(rule, '', `The rule ${rule} was stopped: ${reason}`)),
+      ...rests.map(({ rule, subject, reason }) => notice(rule, subject, `The rule ${rule} rests: ${reason}`)),
+    ];
+    journal
+      .write({ stops, effects })
+      .catch((error: unknown) => logger.error({ err: error }, 'that a rule does not go on is not on record'));
   }
 
   #arm(timer: Timer): void {
@@ -247,12 +280,16 @@ export class Automation {
     const { effects, timers, runs, overrides } = reaction;
     for (const { outcome } of runs) metrics.runs.inc({ outcome });
     journal.note(runs);
-    this.#stopRules(reaction);
+    this.#report(reaction);
+    this.#drop(reaction.dropped);
     const publications = effects
       .filter((effect) => effect.kind === 'publish')
       .flatMap((effect) => this.#topics.address(effect, (device) => brokers.of(device)));
     const { rule, subject, trigger } = timer;
-    const run: Run = { number: this.#runs.nextNumber(), rule, subject, trigger, effects: publications };
+    const run: Run = {
+      ...{ number: this.#runs.nextNumber(), rule, part: timer.part, subject, trigger },
+      effects: publications,
+    };
     const now = engine.timers.get(timerKey(timer));
     await journal.write({
       timers: now === undefined ? timers : [now, ...timers],
@@ -265,6 +302,12 @@ export class Automation {
     if (publications.length === 0) return;
     metrics.published.inc(publications.length);
     await this.#runs.carryOut(run);
+  }
+
+  /** What became due and could not be told until now is over where what it waited for has begun or ended anew. */
+  #isOutdated({ rule, part, subject }: Run): boolean {
+    const timer = this.#parts.engine.timers.get(timerKey({ rule, part, subject }));
+    return timer !== undefined && timer.state !== 'done';
   }
 
   #drop(timers: readonly Timer[]): void {

@@ -93,3 +93,9 @@ export function meaningOf(
   if (below !== undefined) return { kind: 'state', holds: value < (held === true ? (clear ?? below) : below) };
   return undefined;
 }
+
+/** The trigger or the action that a timer's part names, `trigger:0`; undefined where there is none. */
+export function partIn(compiled: CompiledRule | undefined, part: string): unknown {
+  const [kind, index] = part.split(':');
+  return kind === 'trigger' ? compiled?.rule.triggers[Number(index)] : compiled?.rule.actions[Number(index)];
+}

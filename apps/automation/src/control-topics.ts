@@ -1,9 +1,12 @@
+import { randomUUID } from 'node:crypto';
 import {
   BrokerConnection,
+  BrokerError,
   readRetained,
   whenEachWasTried,
   type BrokerTarget,
   type ConnectionEvent,
+  type PublishOptions,
   type ReceivedMessage,
   type Subscription,
 } from '@muster/broker';
@@ -12,8 +15,10 @@ import type { AddressedEffect } from './journal.ts';
 import type { Effect } from './reaction.ts';
 import { TopicIndex } from './topic-index.ts';
 
-/** The rules that led to a message, on those that automation publishes. */
+/** The rules that led to a message, on those that automation publishes: for people, anybody can write it. */
 const RULES_PROPERTY = 'muster-rules';
+/** By which automation knows a message of its own again. */
+const RUN_PROPERTY = 'muster-run';
 /** The broker that a copy came from; a message that carries it is not copied again. */
 const RELAY_PROPERTY = 'muster-relay';
 /** The number of the newest run that a broker has been told, retained there. */
@@ -21,6 +26,11 @@ const APPLIED_TOPIC = 'muster/automation/applied';
 const RELAY_EXPIRY_SECONDS = 5;
 const SESSION_EXPIRY_SECONDS = 300;
 const MARKER_LIMIT_MS = 10_000;
+const READY_CHECK_MS = 1_000;
+/** Messages of our own that have not come back within so many others are not ours any more. */
+const MAX_SENT = 20_000;
+/** Nobody tells a lamp or a rule anything that is longer. */
+const MAX_PAYLOAD_BYTES = 65_536;
 
 /** A message on a control topic, as it concerns rules. */
 export interface HeardMessage {
@@ -51,6 +61,8 @@ export class ControlTopics {
   readonly #connections = new Map<string, BrokerConnection>();
   readonly #relayed: TopicIndex<true>;
   readonly #relayFilters: readonly string[];
+  /** Messages that automation has published and not heard itself yet, with the rules that led to them. */
+  readonly #sent = new Map<string, readonly string[]>();
   /** Identifiers of subscriptions, by filter; they begin at 1 (MQTT 5, section 3.8.2.1.2). */
   #identifiers = new Map<string, number>();
   #filterIndex = new TopicIndex<number>();
@@ -67,6 +79,17 @@ export class ControlTopics {
   /** The names of the brokers. */
   get brokers(): readonly string[] {
     return this.#options.brokers.map(({ name }) => name);
+  }
+
+  /** Resolves when a broker is connected, however long that takes; rejects when the signal ends it. */
+  async whenReady(broker: string, signal: AbortSignal): Promise<void> {
+    const connection = this.#connections.get(broker);
+    while (connection?.ready === false) {
+      signal.throwIfAborted();
+      await connection.whenReady(READY_CHECK_MS).catch((error: unknown) => {
+        if (!(error instanceof BrokerError) || error.code !== 'unreachable') throw error;
+      });
+    }
   }
 
   /** Whether every broker is connected. */
@@ -108,7 +131,20 @@ export class ControlTopics {
 
   /** Hears other topics from now on. */
   async hear(filters: readonly string[]): Promise<void> {
+    const before = this.#identifiers;
     const { added, removed } = this.#plan(filters);
+    try {
+      await this.#subscribe(added, removed);
+    } catch (error) {
+      // What was not granted is asked for again with the next change.
+      const isNew = new Set(added.map(({ filter }) => filter));
+      this.#identifiers = new Map([...before, ...this.#identifiers].filter(([filter]) => !isNew.has(filter)));
+      this.#filterIndex = indexOf(this.#identifiers);
+      throw error;
+    }
+  }
+
+  async #subscribe(added: readonly Subscription[], removed: readonly string[]): Promise<void> {
     await Promise.all(
       this.#options.brokers.map(async (broker) => {
         const connection = this.#connections.get(broker.name);
@@ -130,9 +166,14 @@ export class ControlTopics {
     return [...this.#connections.keys()].map((name, index) => ({ broker: name, isCopy: index > 0, effect }));
   }
 
-  /** Publishes; resolves when every broker has acknowledged. */
+  /**
+   * Publishes; resolves when every broker has acknowledged. What a broker does not take while it is news is given up.
+   * @throws BrokerError
+   */
   async publish(effects: readonly AddressedEffect[]): Promise<void> {
-    await Promise.all(effects.map((addressed) => this.#publish(addressed)));
+    await Promise.all(
+      effects.map((addressed) => this.#publish(addressed, { withinMs: addressed.effect.expirySeconds * 1_000 })),
+    );
   }
 
   /**
@@ -163,14 +204,23 @@ export class ControlTopics {
     await Promise.all([...this.#connections.values()].map((connection) => connection.close(drainMs)));
   }
 
-  async #publish({ broker, isCopy, effect }: AddressedEffect): Promise<void> {
+  async #publish(
+    { broker, isCopy, effect }: AddressedEffect,
+    limit: Pick<PublishOptions, 'withinMs'> = {},
+  ): Promise<void> {
+    const run = randomUUID();
+    this.#sent.set(run, effect.chain);
+    const [oldest] = this.#sent.size > MAX_SENT ? this.#sent.keys() : [];
+    if (oldest !== undefined) this.#sent.delete(oldest);
     await this.#connections.get(broker)?.publish(effect.topic, effect.payload, {
+      ...limit,
       qos: effect.qos,
       retain: effect.retain,
       properties: {
         messageExpiryInterval: effect.expirySeconds,
         userProperties: {
           [RULES_PROPERTY]: effect.chain.join(','),
+          [RUN_PROPERTY]: run,
           ...(isCopy ? { [RELAY_PROPERTY]: 'automation' } : {}),
         },
       },
@@ -183,12 +233,7 @@ export class ControlTopics {
     const wanted = all.filter((filter) => !all.some((other) => other !== filter && filterCovers(other, filter)));
     const before = this.#identifiers;
     this.#identifiers = new Map(wanted.map((filter) => [filter, before.get(filter) ?? this.#nextIdentifier++]));
-    this.#filterIndex = new TopicIndex();
-    for (const [filter, identifier] of this.#identifiers) {
-      let wildcard = 0;
-      const source = filter.replaceAll('+', () => `{level${(wildcard += 1)}}`);
-      this.#filterIndex.add(parsePattern(source), identifier);
-    }
+    this.#filterIndex = indexOf(this.#identifiers);
     return {
       added: wanted
         .filter((filter) => !before.has(filter))
@@ -205,14 +250,15 @@ export class ControlTopics {
     const properties = userProperties(message);
     // The broker that it was copied from has brought it already.
     if (properties.has(RELAY_PROPERTY)) return;
-    const chain = (properties.get(RULES_PROPERTY) ?? '').split(',').filter((rule) => rule !== '');
+    // What is only said to be ours is not: anybody could stop a rule with it.
+    const run = properties.get(RUN_PROPERTY) ?? '';
+    const chain = this.#sent.get(run) ?? [];
+    this.#sent.delete(run);
+    if (message.payload.length > MAX_PAYLOAD_BYTES) return;
     const isLive = !message.retain && !message.duplicate && !message.isBacklog;
-    const relayed =
-      isLive && chain.length === 0 && this.#relayed.matches(message.topic).length > 0
-        ? this.#relay(message)
-        : Promise.resolve();
+    if (isLive && chain.length === 0 && this.#relayed.matches(message.topic).length > 0) this.#relay(message);
     const text = Buffer.from(message.payload).toString('utf8');
-    await Promise.all([relayed, this.#options.onMessage({ topic: message.topic, text, isLive, chain })]);
+    await this.#options.onMessage({ topic: message.topic, text, isLive, chain });
   }
 
   /** Overlapping filters deliver a message once each; the subscription with the lowest identifier has it counted. */
@@ -222,25 +268,19 @@ export class ControlTopics {
     return found.length === 0 || matching.length < 2 || found.includes(Math.min(...matching));
   }
 
-  async #relay(message: ReceivedMessage): Promise<void> {
-    const others = [...this.#connections].filter(([broker]) => broker !== message.broker);
-    await Promise.all(
-      others.map(([, connection]) =>
-        connection
-          .publish(message.topic, message.payload, {
-            qos: 1,
-            properties: {
-              messageExpiryInterval: Math.min(
-                RELAY_EXPIRY_SECONDS,
-                message.properties.messageExpiryInterval ?? RELAY_EXPIRY_SECONDS,
-              ),
-              userProperties: { [RELAY_PROPERTY]: message.broker },
-            },
-          })
-          // A broker that is away would get the command when nobody wants it any more.
-          .catch((error: unknown) => this.#options.onFailure(error, message.topic)),
-      ),
-    );
+  /** Copies a command to the other brokers; one that is away would get it when nobody wants it any more. */
+  #relay({ broker: from, topic, payload, properties }: ReceivedMessage): void {
+    const expirySeconds = Math.min(RELAY_EXPIRY_SECONDS, properties.messageExpiryInterval ?? RELAY_EXPIRY_SECONDS);
+    for (const [broker, connection] of this.#connections) {
+      if (broker === from) continue;
+      connection
+        .publish(topic, payload, {
+          qos: 1,
+          withinMs: expirySeconds * 1_000,
+          properties: { messageExpiryInterval: expirySeconds, userProperties: { [RELAY_PROPERTY]: from } },
+        })
+        .catch((error: unknown) => this.#options.onFailure(error, topic));
+    }
   }
 
   /** What is retained tells in which state things are; nothing fires. */
@@ -262,6 +302,16 @@ function roomCommands(topicMap: TopicMap): readonly TopicMap['entries'][number][
     const isOwn = pattern.levels.some((level) => level.kind === 'wildcard' && device === `{${level.name}}`);
     return role === 'command' && !isOwn ? [pattern] : [];
   });
+}
+
+function indexOf(identifiers: ReadonlyMap<string, number>): TopicIndex<number> {
+  const index = new TopicIndex<number>();
+  for (const [filter, identifier] of identifiers) {
+    let wildcard = 0;
+    const source = filter.replaceAll('+', () => `{level${(wildcard += 1)}}`);
+    index.add(parsePattern(source), identifier);
+  }
+  return index;
 }
 
 function userProperties({ properties }: ReceivedMessage): ReadonlyMap<string, string> {

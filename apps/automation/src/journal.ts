@@ -16,6 +16,8 @@ export interface AddressedEffect {
 export interface Run {
   readonly number: number;
   readonly rule: string;
+  /** The part of the timer that led to it. */
+  readonly part: string;
   readonly subject: string;
   readonly trigger: TriggerEvent;
   readonly effects: readonly AddressedEffect[];
@@ -27,6 +29,7 @@ export interface Entry {
   readonly dropped?: readonly TimerName[];
   readonly overrides?: Reaction['overrides'];
   readonly effects?: readonly Effect[];
+  readonly stops?: Reaction['stops'];
   readonly begun?: readonly Run[];
   readonly ended?: readonly Run[];
 }
@@ -55,6 +58,7 @@ const NOTE_DELAY_MS = 250;
 const MAX_NOTED_A_MINUTE = 60;
 const MAX_NOTED_IN_ALL = 3_000;
 const KEEP_RUNS_MS = 7 * 86_400_000;
+const KEEP_STATES_MS = 90 * 86_400_000;
 const PRUNE_INTERVAL_MS = 3_600_000;
 
 /**
@@ -110,6 +114,7 @@ export class Journal {
               {
                 number: Number(row.run),
                 rule: row.rule,
+                part: row.part.split(':').slice(2).join(':'),
                 subject: row.subject,
                 trigger: row.trigger as unknown as TriggerEvent,
                 effects: row.effects as unknown as readonly AddressedEffect[],
@@ -179,6 +184,7 @@ export class Journal {
       ...this.#timerStatements(entries),
       ...this.#overrideStatements(entries),
       ...this.#effectStatements(entries),
+      ...this.#stopStatements(entries),
     ];
     if (statements.length > 0) await this.database.$transaction(statements);
   }
@@ -270,6 +276,14 @@ export class Journal {
     ];
   }
 
+  #stopStatements(entries: readonly Entry[]): readonly Prisma.PrismaPromise<unknown>[] {
+    return entries
+      .flatMap(({ stops = [] }) => stops)
+      .map(({ rule, reason }) =>
+        this.database.rule.updateMany({ where: { id: rule }, data: { stopped: reason, stoppedAt: new Date() } }),
+      );
+  }
+
   /** Keeps what rules have done, for people to look at; of a rule that acts all the time not every time. */
   note(runs: Reaction['runs']): void {
     const minute = Math.floor(Date.now() / 60_000);
@@ -310,12 +324,17 @@ export class Journal {
     try {
       await this.database.ruleRun.deleteMany({ where: { at: { lt: new Date(Date.now() - KEEP_RUNS_MS) } } });
       await this.database.ruleOverride.deleteMany({ where: { until: { lt: new Date() } } });
+      await this.database.notice.deleteMany({ where: { at: { lt: new Date(Date.now() - KEEP_RUNS_MS) } } });
+      // Rooms and devices of which nobody has heard for so long are gone; their states begin anew.
+      await this.database.$executeRaw`
+        DELETE FROM rule_timer
+        WHERE state IN ('clear', 'done') AND (trigger ->> 'atMs')::float8 < ${Date.now() - KEEP_STATES_MS}::float8`;
     } catch (error) {
       this.logger.warn({ err: error }, 'old runs were not removed; it is tried again in an hour');
     }
   }
 }
 
-function nameOf({ rule, number, subject }: Run): TimerName {
-  return { rule, part: `run:${number}`, subject };
+function nameOf({ rule, part, number, subject }: Run): TimerName {
+  return { rule, part: `run:${number}:${part}`, subject };
 }

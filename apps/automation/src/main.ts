@@ -53,7 +53,7 @@ if (process.argv.includes('--print-openapi')) {
     const { MUSTER_TIME_ZONE: timeZone, MUSTER_LATITUDE: latitude, MUSTER_LONGITUDE: longitude } = configuration;
     const position = latitude === undefined || longitude === undefined ? undefined : { latitude, longitude };
     const engine = new RuleEngine(timeZone);
-    const rules = new RuleStore(database);
+    const rules = new RuleStore(database, logger);
     const onEvent = logConnectionEvent(logger);
     const armed = (): number => [...engine.timers.values()].filter(({ state }) => state === 'armed').length;
     const automation = new Automation({
@@ -112,9 +112,7 @@ if (process.argv.includes('--print-openapi')) {
       ],
       start: async () => {
         await waitForSchema(database, (reason) => logger.warn({ reason }, 'waiting for the database'));
-        const known = await presence.newest();
-        await automation.start(CONNECT_TIMEOUT_MS);
-        await presence.start(known);
+        await presence.start(await automation.start(CONNECT_TIMEOUT_MS));
       },
       stop: [() => presence.close(), () => automation.close(), () => database.$disconnect()],
     };

@@ -71,5 +71,15 @@ export interface Reaction {
     readonly outcome: 'acted' | 'waiting' | 'overridden' | 'failed' | 'stopped';
     readonly detail: string | undefined;
   }[];
+  /** Rules that do not go on until somebody lets them. */
   readonly stops: { readonly rule: string; readonly reason: string }[];
+  /** Rules that do nothing for one subject for a while. */
+  readonly rests: { readonly rule: string; readonly subject: string; readonly reason: string }[];
+  /** Timers that have lost their meaning. */
+  readonly dropped: Timer[];
+}
+
+/** Nothing follows, so far. */
+export function emptyReaction(): Reaction {
+  return { effects: [], timers: [], overrides: [], runs: [], stops: [], rests: [], dropped: [] };
 }

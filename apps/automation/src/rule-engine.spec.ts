@@ -22,6 +22,8 @@ class World {
   readonly published: string[] = [];
   readonly outcomes: string[] = [];
   readonly stops: string[] = [];
+  readonly rests: string[] = [];
+  readonly dropped: string[] = [];
   nowMs = Date.UTC(2026, 0, 5, 7, 30);
 
   constructor(...sources: readonly string[]) {
@@ -70,6 +72,8 @@ class World {
       );
     this.outcomes.push(...reaction.runs.map(({ outcome }) => outcome));
     this.stops.push(...reaction.stops.map(({ reason }) => reason));
+    this.rests.push(...reaction.rests.map(({ rule, subject }) => `${rule} ${subject}`));
+    this.dropped.push(...reaction.dropped.map(timerKey));
   }
 }
 
@@ -227,12 +231,70 @@ describe('a rule', () => {
     expect(world.engine.index.rules.map(({ rule }) => rule.id)).toEqual(['pong']);
   });
 
-  it('that goes round through a device is stopped', () => {
+  it('that is stopped waits for nothing any more', () => {
+    const world = new World(`{ id: a, triggers: [{ topic: x }], actions: [{ publish: x, payload: 1, after: 5s }] }`);
+    world.message('x', '1').message('x', '1', { chain: ['a'] });
+    expect(world.dropped).toEqual(['a\naction:0\n']);
+    expect(world.wait(10).published).toEqual([]);
+  });
+
+  it('that goes round through a device rests for a minute, there alone', () => {
     const world = new World(
       `{ id: a, triggers: [{ topic: 'x/{room}' }], actions: [{ publish: 'y/{room}', payload: 1 }] }`,
     );
-    for (let index = 0; index < 100; index += 1) world.message('x/hall', String(index)).message(`x/room${index}`, '1');
-    expect(world.stops).toEqual(['it fired more than 60 times within 10 s for room=hall']);
+    for (let index = 0; index < 300; index += 1) world.message('x/hall', String(index)).message(`x/room${index}`, '1');
+    expect(world.rests).toEqual(['a room=hall']);
+    expect(world.published).toHaveLength(500);
+    world.wait(59).message('x/hall', '1');
+    expect(world.published).toHaveLength(500);
+    expect(world.wait(2).message('x/hall', '1').published).toHaveLength(501);
+    expect(world.stops).toEqual([]);
+  });
+
+  it('that has nothing to do may be asked as often as anybody likes', () => {
+    const world = new World(
+      `{ id: a, triggers: [{ topic: 'plug/{d}/power' }], when: trigger.value > 1000, actions: [{ publish: y, payload: 1 }] }`,
+    );
+    for (let index = 0; index < 1_000; index += 1) world.message('plug/a/power', '5');
+    expect(world.message('plug/a/power', '2000').published).toEqual(['y=1']);
+    expect(world.rests).toEqual([]);
+  });
+
+  it('takes a topic for nobody’s that is too long to be remembered', () => {
+    const world = new World(`{ id: a, triggers: [{ topic: 'x/{room}' }], actions: [{ publish: y, payload: 1 }] }`);
+    expect(world.message(`x/${'r'.repeat(600)}`, '1').published).toEqual([]);
+    expect(world.message(`x/${'r'.repeat(500)}`, '1').published).toEqual(['y=1']);
+  });
+
+  it('keeps only what PostgreSQL can store', () => {
+    const world = new World(`{ id: a, triggers: [{ topic: x }], actions: [{ publish: y, value: trigger.value }] }`);
+    world.message('x', '"a\\u0000b\\ud800"').message('x', 'z'.repeat(5_000));
+    expect(world.published).toEqual(['y=a\uFFFDb\uFFFD', `y=${'z'.repeat(1_024)}`]);
+  });
+
+  it('that was changed knows nothing of what its trigger was before', () => {
+    const door = (state: string): string =>
+      `{ id: a, triggers: [{ topic: door, becomes: ${state} }], actions: [{ notify: '${state}' }] }`;
+    const world = new World(door('open')).message('door', 'open');
+    world.engine.use(readRules(door('closed')).map(({ rule }) => ({ rule, version: 2 })));
+    expect(world.message('door', 'closed').published).toEqual(['info=open', 'info=closed']);
+  });
+
+  it('fires for a reading although it is on record already, and for a clock that was set right', () => {
+    const rule = `id: hot\ntriggers: [{ metric: temp, above: 30 }]\nactions: [{ notify: '{device}' }]`;
+    const world = new World(rule).reading('a', 20);
+    world.take(
+      world.engine.knowReading(
+        { device: deviceId('a'), metric: 'temp', value: 31, atMs: world.nowMs + 1 },
+        world.nowMs,
+      ),
+    );
+    world.nowMs += 1;
+    expect(world.reading('a', 31).published).toEqual(['info=a']);
+    world.nowMs += 72_000_000;
+    world.reading('b', 20);
+    world.nowMs -= 72_000_000;
+    expect(world.reading('b', 31).published).toEqual(['info=a', 'info=b']);
   });
 
   it('publishes nowhere where a capture would not stay one level', () => {

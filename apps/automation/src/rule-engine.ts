@@ -1,4 +1,5 @@
 import { isDeepStrictEqual } from 'node:util';
+import type { LastValue } from '@muster/database';
 import {
   ContractError,
   type Captures,
@@ -9,14 +10,16 @@ import {
 import {
   compileRule,
   meaningOf,
+  partIn,
   type CompiledAction,
   type CompiledRule,
   type CompiledTrigger,
   type RuleInForce,
 } from './compiled-rule.ts';
 import { ConditionError, type ConditionScope } from './conditions.ts';
-import { timerKey, type Reaction, type Timer, type TriggerEvent } from './reaction.ts';
+import { emptyReaction, timerKey, type Reaction, type Timer, type TriggerEvent } from './reaction.ts';
 import { describeEffect, effectOf, eventOf, failedRun } from './rule-effects.ts';
+import { FiringLimit } from './firing-limit.ts';
 import { RuleIndex } from './rule-index.ts';
 import { subjectOf, timeIn, valueOf } from './values.ts';
 
@@ -37,9 +40,15 @@ export interface PresenceChange {
   readonly isLive: boolean;
 }
 
-/** A rule that fires more often within the window, for one room or device, goes round in a circle. */
-const MAX_FIRINGS = 60;
-const WINDOW_MS = 10_000;
+/** Longer topics are nobody's room or device; what is kept of one has to fit into an index of PostgreSQL. */
+const MAX_TOPIC_LENGTH = 512;
+/** Rooms and devices come from outside: beyond so many states, those that were heard of first are forgotten. */
+const MAX_STATES = 500_000;
+/** A reading that is not late and so much older than the one before comes from a clock that was set right. */
+const CLOCK_JUMP_MS = 60_000;
+
+/** What is on record fires nothing. */
+const KNOWN = { isLive: false, chain: [] };
 
 interface TriggerState {
   holds: boolean | undefined;
@@ -56,7 +65,7 @@ export class RuleEngine {
   readonly #lastValues = new Map<string, { readonly value: ReadingValue; readonly atMs: number }>();
   readonly #timers = new Map<string, Timer>();
   readonly #overrides = new Map<string, number>();
-  readonly #firings = new Map<string, { sinceMs: number; count: number }>();
+  readonly #firings = new FiringLimit();
   #mode = 'day';
 
   constructor(private readonly timeZone: string) {}
@@ -95,13 +104,19 @@ export class RuleEngine {
       }),
     );
     const dropped = [...this.#timers.values()].filter((timer) => {
-      const part = this.#partOf(timer);
+      const part = partIn(this.#index.rule(timer.rule), timer.part);
       const old = before.rule(timer.rule);
       return part === undefined || (old !== undefined && !isDeepStrictEqual(part, partIn(old, timer.part)));
     });
-    for (const timer of dropped) {
-      this.#timers.delete(timerKey(timer));
-      this.#states.delete(timerKey(timer));
+    for (const timer of dropped) this.#timers.delete(timerKey(timer));
+    const isSame = new Map<string, boolean>();
+    for (const key of this.#states.keys()) {
+      const [rule = '', part = ''] = key.split('\n');
+      const name = `${rule}\n${part}`;
+      const known =
+        isSame.get(name) ?? isDeepStrictEqual(partIn(before.rule(rule), part), partIn(this.#index.rule(rule), part));
+      isSame.set(name, known);
+      if (!known) this.#states.delete(key);
     }
     return dropped;
   }
@@ -112,14 +127,29 @@ export class RuleEngine {
     for (const { rule, subject, untilMs } of overrides) this.#overrides.set(`${rule}\n${subject}`, untilMs);
   }
 
-  /** Takes last values that are known from elsewhere; nothing fires. */
-  know(values: readonly { device: string; metric: string; value: ReadingValue; atMs: number }[]): void {
-    for (const { device, metric, value, atMs } of values) this.#remember(device, metric, value, atMs);
+  /** Takes a last value that is on record: triggers that have heard nothing yet learn how things stand. */
+  knowReading({ device, metric, value, atMs }: Omit<LastValue, 'unit'>, nowMs: number): Reaction {
+    const reaction = emptyReaction();
+    this.#remember(device, metric, value, atMs, true);
+    for (const entry of this.#index.onMetric(metric, device))
+      if (!this.#states.has(stateKey(entry, { device })))
+        this.#take(entry, { device }, value, KNOWN, { device, metric }, nowMs, reaction);
+    return reaction;
+  }
+
+  /** Takes a presence that is on record: triggers that have heard nothing yet learn how things stand. */
+  knowPresence(device: string, state: PresenceState, nowMs: number): Reaction {
+    const reaction = emptyReaction();
+    for (const entry of this.#index.onPresence(device))
+      if (!this.#states.has(stateKey(entry, { device })))
+        this.#take(entry, { device }, state, KNOWN, { device }, nowMs, reaction);
+    return reaction;
   }
 
   /** Takes a message on a control topic. */
   message(message: ControlMessage, nowMs: number): Reaction {
     const reaction = emptyReaction();
+    if (message.topic.length > MAX_TOPIC_LENGTH) return reaction;
     if (message.isLive && message.chain.length === 0) {
       for (const { entry, captures } of this.#index.overriddenBy(message.topic)) {
         const untilMs = nowMs + (entry.rule.override?.for ?? 0);
@@ -141,7 +171,7 @@ export class RuleEngine {
   reading(reading: DigestReading, nowMs: number): Reaction {
     const reaction = emptyReaction();
     const { device, metric, value, atMs } = reading;
-    if (!this.#remember(device, metric, value, atMs)) return reaction;
+    if (!this.#remember(device, metric, value, atMs, reading.late)) return reaction;
     const origin = { isLive: !reading.late, chain: [] };
     for (const entry of this.#index.onMetric(metric, device))
       this.#take(entry, { device }, value, origin, { device, metric }, nowMs, reaction);
@@ -191,10 +221,11 @@ export class RuleEngine {
     return reaction;
   }
 
-  #remember(device: string, metric: string, value: ReadingValue, atMs: number): boolean {
+  #remember(device: string, metric: string, value: ReadingValue, atMs: number, isLate: boolean): boolean {
     const key = `${device} ${metric}`;
     const before = this.#lastValues.get(key);
-    if (before !== undefined && before.atMs > atMs) return false;
+    const wasSetRight = before !== undefined && !isLate && before.atMs - atMs > CLOCK_JUMP_MS;
+    if (before !== undefined && before.atMs > atMs && !wasSetRight) return false;
     this.#lastValues.set(key, { value, atMs });
     return true;
   }
@@ -211,9 +242,8 @@ export class RuleEngine {
   ): void {
     const { trigger, compiled, index } = entry;
     const subject = subjectOf(captures);
-    const key = timerKey({ rule: compiled.rule.id, part: `trigger:${index}`, subject });
-    let state = this.#states.get(key);
-    if (state === undefined) this.#states.set(key, (state = { holds: undefined, value: undefined }));
+    const key = stateKey(entry, captures);
+    const state = this.#stateOf(key);
     const { value: previous, holds: held } = state;
     state.value = value ?? previous;
     const meaning =
@@ -256,26 +286,16 @@ export class RuleEngine {
   ): void {
     const { compiled } = entry;
     const { id } = compiled.rule;
-    const why = chain.includes(id)
-      ? `it triggered itself: ${[...chain, id].join(' → ')}`
-      : this.#isCircling(compiled, event, nowMs)
-        ? `it fired more than ${MAX_FIRINGS} times within ${WINDOW_MS / 1000} s for ${subjectOf(event.captures) || 'the same thing'}`
-        : undefined;
-    if (why !== undefined) {
-      this.use(this.#index.rules.filter(({ rule }) => rule.id !== id));
-      reaction.stops.push({ rule: id, reason: why });
-      reaction.runs.push({ rule: id, version: compiled.version, atMs: nowMs, event, outcome: 'stopped', detail: why });
+    const run = { rule: id, version: compiled.version, atMs: nowMs, event };
+    if (chain.includes(id)) {
+      const reason = `it triggered itself: ${[...chain, id].join(' → ')}`;
+      reaction.dropped.push(...this.use(this.#index.rules.filter(({ rule }) => rule.id !== id)));
+      reaction.stops.push({ rule: id, reason });
+      reaction.runs.push({ ...run, outcome: 'stopped', detail: reason });
       return;
     }
     if (this.#overriddenUntil(compiled, event.captures, nowMs) !== undefined) {
-      reaction.runs.push({
-        rule: id,
-        version: compiled.version,
-        atMs: nowMs,
-        event,
-        outcome: 'overridden',
-        detail: undefined,
-      });
+      reaction.runs.push({ ...run, outcome: 'overridden', detail: undefined });
       return;
     }
     const scope = this.#scope(compiled, event, nowMs);
@@ -285,6 +305,13 @@ export class RuleEngine {
       reaction.runs.push(failedRun(compiled, event, nowMs, error));
       return;
     }
+    const subject = subjectOf(event.captures);
+    const { mayAct, reason } = this.#firings.take(id, subject, nowMs);
+    if (reason !== undefined) {
+      reaction.rests.push({ rule: id, subject, reason });
+      reaction.runs.push({ ...run, outcome: 'stopped', detail: reason });
+    }
+    if (!mayAct) return;
     for (const action of compiled.actions) {
       try {
         if (action.condition !== undefined && action.condition.evaluate(scope) !== true) continue;
@@ -293,14 +320,9 @@ export class RuleEngine {
         continue;
       }
       const { after } = action.action;
+      const timer = { rule: id, part: `action:${action.index}`, subject, trigger: event };
       if (after === undefined) this.#act(compiled, action, event, chain, nowMs, reaction);
-      else {
-        const subject = subjectOf(event.captures);
-        this.#setTimer(
-          { rule: id, part: `action:${action.index}`, subject, trigger: event, state: 'armed', dueMs: nowMs + after },
-          reaction,
-        );
-      }
+      else this.#setTimer({ ...timer, state: 'armed', dueMs: nowMs + after }, reaction);
     }
     this.#record(compiled, event, nowMs, reaction);
   }
@@ -362,33 +384,22 @@ export class RuleEngine {
     return undefined;
   }
 
-  #isCircling(compiled: CompiledRule, event: TriggerEvent, nowMs: number): boolean {
-    const key = `${compiled.rule.id}\n${subjectOf(event.captures)}`;
-    const window = this.#firings.get(key);
-    if (window === undefined || nowMs - window.sinceMs > WINDOW_MS) {
-      this.#firings.set(key, { sinceMs: nowMs, count: 1 });
-      return false;
-    }
-    window.count += 1;
-    return window.count > MAX_FIRINGS;
-  }
-
   #setTimer(timer: Timer, reaction: Reaction): void {
     this.#timers.set(timerKey(timer), timer);
     reaction.timers.push(timer);
   }
 
-  #partOf(timer: Timer): unknown {
-    const compiled = this.#index.rule(timer.rule);
-    return compiled === undefined ? undefined : partIn(compiled, timer.part);
+  #stateOf(key: string): TriggerState {
+    const known = this.#states.get(key);
+    if (known !== undefined) return known;
+    const [oldest] = this.#states.size < MAX_STATES ? [] : this.#states.keys();
+    if (oldest !== undefined) this.#states.delete(oldest);
+    const made: TriggerState = { holds: undefined, value: undefined };
+    this.#states.set(key, made);
+    return made;
   }
 }
 
-function partIn(compiled: CompiledRule, part: string): unknown {
-  const [kind, index] = part.split(':');
-  return kind === 'trigger' ? compiled.rule.triggers[Number(index)] : compiled.rule.actions[Number(index)];
-}
-
-function emptyReaction(): Reaction {
-  return { effects: [], timers: [], overrides: [], runs: [], stops: [] };
+function stateKey({ compiled, index }: CompiledTrigger, captures: Captures): string {
+  return timerKey({ rule: compiled.rule.id, part: `trigger:${index}`, subject: subjectOf(captures) });
 }

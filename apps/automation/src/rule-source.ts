@@ -44,9 +44,14 @@ export function readRules(text: string): readonly WrittenRule[] {
   return rules;
 }
 
-/** A rule that was checked when it was saved. */
+/**
+ * A rule that was checked when it was saved, perhaps by another version.
+ * @throws YamlError
+ */
 export function storedRule(written: unknown): Rule {
-  return ruleSchema.parse(written);
+  const [read] = readRules(JSON.stringify(written ?? null));
+  if (read === undefined) throw new Error('a text without a fault has a rule');
+  return read.rule;
 }
 
 interface Fault {

@@ -1,7 +1,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { RuleApplied, RuleRunList, RuleView } from '@muster/contract';
 import type { Prisma, PrismaClient } from '@muster/database';
-import { ProblemError } from '@muster/service';
+import { ProblemError, YamlError, type Logger } from '@muster/service';
 import type { RuleInForce } from './compiled-rule.ts';
 import { storedRule, type WrittenRule } from './rule-source.ts';
 
@@ -11,7 +11,10 @@ const APPLY_LIMIT_MS = 20_000;
 
 /** Rules and their versions in PostgreSQL. */
 export class RuleStore {
-  constructor(private readonly database: PrismaClient) {}
+  constructor(
+    private readonly database: PrismaClient,
+    private readonly logger: Logger,
+  ) {}
 
   /** The rules that run: enabled, not stopped, and in their newest version. */
   async inForce(): Promise<readonly RuleInForce[]> {
@@ -23,7 +26,16 @@ export class RuleStore {
       where: { OR: rules.map(({ id, version }) => ({ rule: id, version })) },
     });
     const definitions = new Map(versions.map(({ rule, definition }) => [rule, definition]));
-    return rules.map(({ id, version }) => ({ rule: storedRule(definitions.get(id)), version }));
+    return rules.flatMap(({ id, version }) => {
+      try {
+        return [{ rule: storedRule(definitions.get(id)), version }];
+      } catch (error) {
+        // Saved by a version that knows more: all others go on.
+        if (!(error instanceof YamlError)) throw error;
+        this.logger.error({ rule: id, version, reason: error.message }, 'a rule cannot be read and is not in force');
+        return [];
+      }
+    });
   }
 
   /** Saves rules, each as a new version where it differs from the newest; all of them or none. */
@@ -98,11 +110,6 @@ export class RuleStore {
       data: { enabled, updatedAt: new Date(), ...(enabled ? { stopped: null, stoppedAt: null } : {}) },
     });
     if (count === 0) throw new ProblemError(404, `there is no rule ${id}`);
-  }
-
-  /** Stops a rule that cannot go on, with the reason. */
-  async stop(id: string, reason: string): Promise<void> {
-    await this.database.rule.updateMany({ where: { id }, data: { stopped: reason, stoppedAt: new Date() } });
   }
 
   /**

@@ -12,6 +12,7 @@ class World {
   readonly record = new Map<number, Run>();
   readonly markers = new Map<string, number>();
   readonly told: string[] = [];
+  readonly outdated = new Set<string>();
   starts = 0;
 
   constructor(timers: number) {
@@ -57,11 +58,13 @@ async function live(world: World, kill: Kill): Promise<void> {
   const runs = new Runs(
     {
       brokers: BROKERS,
+      whenReady: () => Promise.resolve(),
       appliedRun: (broker) => step(`sweep ${broker}`, () => world.markers.get(broker) ?? 0),
       publishRun: (broker, number, effects) => step(broker, () => world.publish(broker, number, effects)),
     },
     { write: (entry) => step('postgres', () => world.write(entry)) },
     { warn: () => undefined },
+    ({ subject }) => world.outdated.has(subject),
   );
   runs.start((world.starts += 1), [...world.record.values()]);
   for (const subject of [...world.waiting]) {
@@ -75,7 +78,7 @@ async function live(world: World, kill: Kill): Promise<void> {
       chain: [],
     };
     const run = {
-      ...{ number: runs.nextNumber(), rule: 'light', subject },
+      ...{ number: runs.nextNumber(), rule: 'light', part: 'trigger:0', subject },
       trigger: { id: 'still', kind: 'topic', captures: {}, atMs: 0 },
       effects: BROKERS.map((broker, index) => ({ broker, isCopy: index > 0, effect })),
     } as unknown as Run;
@@ -120,4 +123,12 @@ describe('what timers led to', () => {
       expect([...world.told].sort()).toEqual(['a room0', 'b room0']);
     },
   );
+
+  it('is not told when something newer has taken its place while its broker was away', async () => {
+    const world = new World(2);
+    world.outdated.add('room0');
+    await live(world, { atStep: Number.POSITIVE_INFINITY, stepIsDone: true, turns: [1] });
+    expect([...world.told].sort()).toEqual(['a room1', 'b room1']);
+    expect(world.record.size).toBe(0);
+  });
 });

@@ -14,12 +14,16 @@ const NUMBERS_A_START = 2 ** 32;
 export class Runs {
   #next = 0;
   readonly #settled = new Map<string, Promise<void>>();
+  /** By broker, when everything that came before has been handed over. */
+  readonly #turns = new Map<string, Promise<void>>();
   readonly #closed = new AbortController();
 
   constructor(
-    private readonly topics: Pick<ControlTopics, 'brokers' | 'appliedRun' | 'publishRun'>,
+    private readonly topics: Pick<ControlTopics, 'brokers' | 'whenReady' | 'appliedRun' | 'publishRun'>,
     private readonly journal: Pick<Journal, 'write'>,
     private readonly logger: Pick<Logger, 'warn'>,
+    /** Whether something newer has taken the place of a run that could not be told so far: a light must not go off then. */
+    private readonly isOutdated: (run: Run) => boolean,
   ) {}
 
   /**
@@ -33,6 +37,7 @@ export class Runs {
     for (const name of this.topics.brokers) {
       const settled = this.#settle(name, base, inOrder);
       this.#settled.set(name, settled);
+      this.#turns.set(name, settled);
       settled.catch(() => undefined);
     }
     for (const run of inOrder)
@@ -50,12 +55,7 @@ export class Runs {
   /** Carries out a run that is on record, and takes it off. */
   async carryOut(run: Run): Promise<void> {
     try {
-      await Promise.all(
-        brokersOf(run).map(async (broker) => {
-          await this.#settled.get(broker);
-          await this.topics.publishRun(broker, run.number, effectsFor(broker, run));
-        }),
-      );
+      await Promise.all(brokersOf(run).map((broker) => this.#tell(broker, run)));
       await this.journal.write({ ended: [run] });
     } catch (error) {
       this.#leave(run, error);
@@ -78,12 +78,29 @@ export class Runs {
         this.logger.warn({ broker, reason: error.message }, 'what rules are to do at the broker waits for it'),
     });
     for (const run of left) {
-      const effects = effectsFor(broker, run);
-      if (effects.length > 0 && run.number > applied) await this.topics.publishRun(broker, run.number, effects);
+      if (run.number > applied && brokersOf(run).includes(broker)) await this.#publish(broker, run);
     }
     // The database is older than the broker, from a backup: what is new must not look as if it had been told.
     const newest = Math.max(applied, ...left.map(({ number }) => number));
     if (newest > base) await this.topics.publishRun(broker, base, []);
+  }
+
+  /** Tells a broker of a run when it is its turn; resolves when the broker has it. */
+  async #tell(broker: string, run: Run): Promise<void> {
+    let told = Promise.resolve();
+    // In the order of their numbers, whoever has waited for the broker: so the acknowledgement is not waited for here.
+    const turn = (this.#turns.get(broker) ?? Promise.resolve()).then(async () => {
+      await this.topics.whenReady(broker, this.#closed.signal);
+      told = this.#publish(broker, run);
+    });
+    this.#turns.set(broker, turn);
+    turn.catch(() => undefined);
+    await turn;
+    await told;
+  }
+
+  async #publish(broker: string, run: Run): Promise<void> {
+    if (!this.isOutdated(run)) await this.topics.publishRun(broker, run.number, effectsFor(broker, run));
   }
 
   async #whenSettled(run: Run): Promise<void> {

@@ -1,4 +1,7 @@
-import { decodeBoolean, type ReadingValue } from '@muster/contract';
+import { decodeBoolean, storableText, type ReadingValue } from '@muster/contract';
+
+/** A value is stored with what a rule did because of it. */
+const MAX_TEXT = 1_024;
 
 /** What a control message may be worth: a value, or JSON with values in it. */
 export function valueOf(text: string, path: string | undefined): ReadingValue | undefined {
@@ -15,9 +18,10 @@ export function valueOf(text: string, path: string | undefined): ReadingValue | 
     if (typeof value !== 'object' || value === null || !Object.hasOwn(value, step)) return undefined;
     value = (value as Readonly<Record<string, unknown>>)[step];
   }
-  if (typeof value === 'string' || typeof value === 'boolean') return value;
+  if (typeof value === 'string') return storableText(value, MAX_TEXT);
+  if (typeof value === 'boolean') return value;
   if (typeof value === 'number') return Number.isFinite(value) ? value : undefined;
-  return typeof value === 'object' && value !== null ? trimmed : undefined;
+  return typeof value === 'object' && value !== null ? storableText(trimmed, MAX_TEXT) : undefined;
 }
 
 /** Whether a value is the one that a rule names: `ON` is true where true is meant, `21` is 21. */

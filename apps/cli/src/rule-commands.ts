@@ -3,38 +3,54 @@ import {
   ruleAppliedSchema,
   ruleListSchema,
   ruleRunListSchema,
+  ruleVersionQuerySchema,
   ruleViewSchema,
   timerListSchema,
+  type RuleApplied,
 } from '@muster/contract';
 import type { Command } from 'commander';
 import { z } from 'zod';
 import { stringify } from 'yaml';
 import { callApi, sourceText, type ApiTarget } from './api-client.ts';
 import { apiTarget, withApi } from './api-target.ts';
-import { plain, table, write, type OutputOptions } from './output.ts';
+import { plain, say, table, write, type OutputOptions } from './output.ts';
+import { UsageError } from './up/settings.ts';
+
+/** @throws UsageError */
+function versionNumber(text: string): number {
+  const parsed = ruleVersionQuerySchema.shape.version.safeParse(text);
+  if (!parsed.success || parsed.data === undefined)
+    throw new UsageError(`--at-version expects a whole number from 1; found ${JSON.stringify(text)}`);
+  return parsed.data;
+}
 
 async function applyRules(
   target: ApiTarget,
   files: readonly string[],
   options: OutputOptions & { readonly dryRun: boolean },
 ): Promise<void> {
-  const applied = [];
-  for (const file of files) {
-    const body = { yaml: sourceText('-f', file), dryRun: options.dryRun };
-    applied.push(await callApi(target, 'POST', '/rules', ruleAppliedSchema, body, file));
+  const sources = files.map((file) => ({ file, yaml: sourceText('-f', file) }));
+  const rules: RuleApplied['rules'] = [];
+  try {
+    for (const { file, yaml } of sources) {
+      const body = { yaml, dryRun: options.dryRun };
+      const applied = await callApi(target, 'POST', '/rules', ruleAppliedSchema, body, file);
+      rules.push(...applied.rules);
+    }
+  } finally {
+    // What was saved is told, also when a later file was refused.
+    if (options.json) write(JSON.stringify({ dryRun: options.dryRun, rules }));
+    else
+      for (const { id, version, change } of rules)
+        write(`${id}  version ${version}  ${options.dryRun ? 'would be ' : ''}${change}`);
   }
-  const rules = applied.flatMap((one) => one.rules);
-  if (options.json) write(JSON.stringify({ dryRun: options.dryRun, rules }));
-  else
-    for (const { id, version, change } of rules)
-      write(`${id}  version ${version}  ${options.dryRun ? 'would be ' : ''}${change}`);
 }
 
 async function listRules(target: ApiTarget, output: OutputOptions): Promise<void> {
   const { items } = await callApi(target, 'GET', '/rules', ruleListSchema);
   if (output.json) write(JSON.stringify(items));
   else if (items.length === 0)
-    write('No rules. "muster rule apply -f FILE" saves some; docs/automation.md has examples.');
+    say('No rules. "muster rule apply -f FILE" saves some; docs/automation.md has examples.');
   else
     write(
       table(
@@ -54,7 +70,7 @@ async function listRuns(target: ApiTarget, rule: string | undefined, output: Out
   const query = rule === undefined ? '' : `?rule=${encodeURIComponent(rule)}`;
   const { items } = await callApi(target, 'GET', `/automation-runs${query}`, ruleRunListSchema);
   if (output.json) write(JSON.stringify(items));
-  else if (items.length === 0) write('Nothing yet.');
+  else if (items.length === 0) say('Nothing yet.');
   else
     write(
       table(
@@ -67,7 +83,7 @@ async function listRuns(target: ApiTarget, rule: string | undefined, output: Out
 async function listTimers(target: ApiTarget, output: OutputOptions): Promise<void> {
   const { items } = await callApi(target, 'GET', '/timers', timerListSchema);
   if (output.json) write(JSON.stringify(items));
-  else if (items.length === 0) write('No rule waits for anything.');
+  else if (items.length === 0) say('No rule waits for anything.');
   else
     write(
       table(
@@ -90,9 +106,9 @@ export function addRuleCommands(muster: Command): void {
     await listRules(apiTarget(command), options);
   });
   withApi(rules.command('show').description('show a rule as it was written').argument('<rule>', 'its id'))
-    .option('--at-version <number>', 'as it was in an older version')
-    .action(async (id: string, options: { json: boolean; atVersion?: string }, command: Command) => {
-      const query = options.atVersion === undefined ? '' : `?version=${encodeURIComponent(options.atVersion)}`;
+    .option('--at-version <number>', 'as it was in an older version', versionNumber)
+    .action(async (id: string, options: { json: boolean; atVersion?: number }, command: Command) => {
+      const query = options.atVersion === undefined ? '' : `?version=${options.atVersion}`;
       const path = `/rules/${encodeURIComponent(id)}${query}`;
       const rule = await callApi(apiTarget(command), 'GET', path, ruleViewSchema);
       write(options.json ? JSON.stringify(rule) : plainLines(stringify(rule.definition)).trimEnd());

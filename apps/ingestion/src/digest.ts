@@ -14,8 +14,6 @@ import { DigestQueue } from './digest-queue.ts';
 import type { IngestionMetrics } from './metrics.ts';
 
 const INTERVAL_MS = 200;
-/** A reading older than this when it comes is news of the past: an outbox, a queue, a replay. */
-export const LATE_AFTER_MS = 10_000;
 
 interface Line {
   readonly connection: BrokerConnection;

@@ -1,10 +1,13 @@
 import { MAX_METRICS_PER_DEVICE, type DeviceId, type Reading } from '@muster/contract';
+import type { UsualAge } from './lateness.ts';
 
 /** What ingestion keeps in memory for a device. */
 export interface KnownDevice {
   readonly id: DeviceId;
   readonly metrics: Set<string>;
   lastReceiptMs: number;
+  /** How old its readings have been when they came. */
+  usualAge: UsualAge | undefined;
   /** The session whose boot time is known, with it; only the newest is kept. */
   boot: { readonly session: number; readonly bootedAtMs: number } | undefined;
 }
@@ -34,14 +37,14 @@ export class Fleet {
     }
     if (this.#newThisMinute >= MAX_NEW_DEVICES_PER_MINUTE) return undefined;
     this.#newThisMinute += 1;
-    const device: KnownDevice = { id, metrics: new Set(), lastReceiptMs: 0, boot: undefined };
+    const device: KnownDevice = { id, metrics: new Set(), lastReceiptMs: 0, usualAge: undefined, boot: undefined };
     this.#devices.set(id, device);
     return { device, isNew: true };
   }
 
   /** Enters a device of which the database tells at start, with its metrics; it is not new. */
   restore(id: DeviceId, metrics: readonly string[]): void {
-    this.#devices.set(id, { id, metrics: new Set(metrics), lastReceiptMs: 0, boot: undefined });
+    this.#devices.set(id, { id, metrics: new Set(metrics), lastReceiptMs: 0, usualAge: undefined, boot: undefined });
   }
 
   /** Forgets a device that has been tombstoned. */

@@ -19,8 +19,9 @@ import { logConnectionEvent, type Logger } from '@muster/service';
 import { BatchWriter, telemetryLine, type Influx } from '@muster/telemetry';
 import pRetry from 'p-retry';
 import { admittedReadings, Fleet, type KnownDevice } from './fleet.ts';
-import { LATE_AFTER_MS, type Digest } from './digest.ts';
+import type { Digest } from './digest.ts';
 import type { FleetStore } from './fleet-store.ts';
+import { latenessOf } from './lateness.ts';
 import type { IngestionMetrics } from './metrics.ts';
 import { readingTime } from './reading-time.ts';
 
@@ -226,11 +227,13 @@ export class Ingestion {
       device.lastReceiptMs = time.epochMs;
       if (message.duplicate) this.metrics.unstampedDuplicates.inc({ broker: message.broker });
     }
+    const { isLate, usual } = latenessOf(device.usualAge, message.receivedAtMs - time.epochMs, message.receivedAtMs);
+    device.usualAge = usual;
     // Told before it is stored: whoever acts on a reading need not wait for InfluxDB.
     this.digest.add(message.broker, device.id, readings, {
       atMs: time.epochMs,
       qos: message.qos,
-      late: message.duplicate || message.isBacklog || message.receivedAtMs - time.epochMs > LATE_AFTER_MS,
+      late: message.duplicate || message.isBacklog || isLate,
     });
     const line = telemetryLine(device.id, { ...telemetry, readings }, time.epochMs);
     if (line === undefined) {

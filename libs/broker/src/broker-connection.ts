@@ -1,9 +1,10 @@
 import { Socket } from 'node:net';
-import { connect, type IClientSubscribeOptions, type IPublishPacket, type MqttClient } from 'mqtt';
+import { connect, type IPublishPacket, type MqttClient } from 'mqtt';
 import { AcknowledgementQueue, type Settlement } from './acknowledgement-queue.ts';
 import type { BrokerConnectionOptions, PublishOptions, Subscription } from './connection-options.ts';
 import { BrokerError, type ConnectionEvent } from './broker-target.ts';
 import { within } from './waiting.ts';
+import { subscribeTo } from './subscribe-packets.ts';
 import { reconnectDelayMs, SHORT_LIVED_MS } from './reconnect-delay.ts';
 
 /** One network connection, of which a client has many in its life. */
@@ -11,6 +12,11 @@ interface Network {
   isLost: boolean;
   /** Messages that came over it and are not settled; once it is lost they are the broker's again. */
   inHand: number;
+}
+
+interface Waiter {
+  readonly resolve: () => void;
+  readonly reject: (error: Error) => void;
 }
 
 /** What mqtt.js has for its own acknowledgements; not documented, so its version is exact and a test holds it to this. */
@@ -36,6 +42,7 @@ export class BrokerConnection {
   readonly #client: MqttClient;
   readonly #options: BrokerConnectionOptions;
   readonly #subscriptions: Map<string, Subscription>;
+  readonly #givenUp = new Set<string>();
   #acknowledgements: AcknowledgementQueue;
   #network: Network = { isLost: false, inHand: 0 };
   #ready = false;
@@ -45,7 +52,7 @@ export class BrokerConnection {
   #failedAttempts = 0;
   #shortLived = 0;
   #connectedAtMs = 0;
-  #waiting: { resolve: () => void; reject: (error: Error) => void }[] = [];
+  #waiting: Waiter[] = [];
   #drained: (() => void) | undefined;
 
   constructor(options: BrokerConnectionOptions) {
@@ -105,9 +112,11 @@ export class BrokerConnection {
   async whenReady(timeoutMs: number): Promise<void> {
     if (this.#ready) return;
     let timer: NodeJS.Timeout | undefined;
+    let waiter: Waiter | undefined;
     try {
       await new Promise<void>((resolve, reject) => {
-        this.#waiting.push({ resolve, reject });
+        waiter = { resolve, reject };
+        this.#waiting.push(waiter);
         timer = setTimeout(
           () =>
             reject(
@@ -121,30 +130,44 @@ export class BrokerConnection {
       });
     } finally {
       clearTimeout(timer);
+      this.#waiting = this.#waiting.filter((one) => one !== waiter);
     }
   }
 
   /**
    * Publishes; at QoS 1 resolves with the reason code of the PUBACK (0, or 16 where nobody subscribes).
-   * @throws BrokerError `publish-refused` with the broker's reason; `closed` when the connection ends first
+   * @throws BrokerError `publish-refused` with the broker's reason; `closed` when the connection ends first; `unreachable`
+   *   or `no-answer` when `withinMs` has passed
    */
   async publish(topic: string, payload: string | Uint8Array, options: PublishOptions = {}): Promise<number> {
+    const deadlineMs = Date.now() + (options.withinMs ?? 0);
+    if (options.withinMs !== undefined && !this.#ready) await this.whenReady(options.withinMs);
+    let timer: NodeJS.Timeout | undefined;
+    const limit = new AbortController();
     try {
-      const answer = await this.#client.publishAsync(
-        topic,
-        typeof payload === 'string' ? payload : Buffer.from(payload),
-        {
-          qos: options.qos ?? 1,
-          retain: options.retain ?? false,
-          ...(options.properties === undefined ? {} : { properties: options.properties }),
-        },
-      );
+      const published = this.#client.publishAsync(topic, typeof payload === 'string' ? payload : Buffer.from(payload), {
+        qos: options.qos ?? 1,
+        retain: options.retain ?? false,
+        ...(options.properties === undefined ? {} : { properties: options.properties }),
+      });
+      if (options.withinMs !== undefined && options.qos !== 0) {
+        const id = this.#client.getLastMessageId();
+        timer = setTimeout(() => {
+          limit.abort();
+          this.#client.removeOutgoingMessage(id);
+        }, deadlineMs - Date.now());
+      }
+      const answer = await published;
       return answer !== undefined && 'reasonCode' in answer ? (answer.reasonCode ?? 0) : 0;
     } catch (error) {
+      if (limit.signal.aborted)
+        throw new BrokerError('no-answer', `${this.broker} took no message on ${topic} within ${options.withinMs} ms`);
       const code = this.#closing || !this.#client.connected ? 'closed' : 'publish-refused';
       throw new BrokerError(code, `${this.broker} did not take a message on ${topic}: ${messageOf(error)}`, {
         cause: error,
       });
+    } finally {
+      clearTimeout(timer);
     }
   }
 
@@ -167,12 +190,23 @@ export class BrokerConnection {
 
   /** Gives filters up, now and for every later connection. */
   async unsubscribe(filters: readonly string[]): Promise<void> {
-    for (const filter of filters) this.#subscriptions.delete(filter);
-    if (filters.length === 0 || !this.#client.connected) return;
-    // What a lost connection could not give up, the next one does not ask for; a message of it is still possible.
-    await this.#client.unsubscribeAsync([...filters]).catch((error: unknown) => {
+    for (const filter of filters) {
+      this.#subscriptions.delete(filter);
+      this.#givenUp.add(filter);
+    }
+    if (this.#client.connected) await this.#giveUp();
+  }
+
+  /** What a lost connection could not give up, the session still has at the next one. */
+  async #giveUp(): Promise<void> {
+    const filters = [...this.#givenUp].filter((filter) => !this.#subscriptions.has(filter));
+    if (filters.length === 0) return;
+    try {
+      await this.#client.unsubscribeAsync(filters);
+      for (const filter of filters) this.#givenUp.delete(filter);
+    } catch (error) {
       if (this.#client.connected) throw error;
-    });
+    }
   }
 
   /**
@@ -297,6 +331,8 @@ export class BrokerConnection {
     this.#failedAttempts = 0;
     try {
       await this.#subscribe([...this.#subscriptions.values()]);
+      if (sessionPresent) await this.#giveUp();
+      else this.#givenUp.clear();
       const { statusTopic } = this.#options;
       if (statusTopic !== undefined) await this.publish(statusTopic, ownStatus('online'), { qos: 1, retain: true });
     } catch (error) {
@@ -327,45 +363,18 @@ export class BrokerConnection {
     if (network === this.#network) this.#hasBacklog = false;
   }
 
-  /** One SUBSCRIBE for all filters without an identifier, and one for each with: it belongs to the packet. */
   async #subscribe(subscriptions: readonly Subscription[]): Promise<void> {
-    const together = subscriptions.filter(({ identifier }) => identifier === undefined);
-    const packets = [
-      ...(together.length === 0 ? [] : [{ filters: together, identifier: undefined }]),
-      ...subscriptions.flatMap((subscription) =>
-        subscription.identifier === undefined ? [] : [{ filters: [subscription], identifier: subscription.identifier }],
-      ),
-    ];
-    await Promise.all(
-      packets.map(async ({ filters, identifier }) => {
-        const options = Object.fromEntries(
-          filters.map((subscription) => [
-            subscription.filter,
-            {
-              qos: subscription.qos,
-              nl: subscription.noLocal ?? false,
-              rap: subscription.retainAsPublished ?? false,
-              rh: subscription.retainHandling ?? 0,
-            },
-          ]),
-        );
-        try {
-          await (identifier === undefined
-            ? this.#client.subscribeAsync(options)
-            : this.#client.subscribeAsync(options, {
-                qos: 0,
-                properties: { subscriptionIdentifier: identifier },
-              } as IClientSubscribeOptions));
-        } catch (error) {
-          if (!this.#client.connected) throw error;
-          throw new BrokerError(
-            'subscription-refused',
-            `${this.broker} refused ${Object.keys(options).join(', ')} to ${this.#options.clientId}: ${messageOf(error)}`,
-            { cause: error },
-          );
-        }
-      }),
-    );
+    try {
+      await subscribeTo(this.#client, subscriptions);
+    } catch (error) {
+      if (!this.#client.connected) throw error;
+      const filters = subscriptions.map(({ filter }) => filter).join(', ');
+      throw new BrokerError(
+        'subscription-refused',
+        `${this.broker} refused ${filters} to ${this.#options.clientId}: ${messageOf(error)}`,
+        { cause: error },
+      );
+    }
   }
 
   #lost(): void {

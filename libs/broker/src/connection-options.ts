@@ -61,4 +61,9 @@ export interface PublishOptions {
   readonly qos?: 0 | 1;
   readonly retain?: boolean;
   readonly properties?: IPublishPacket['properties'];
+  /**
+   * Gives up what could not be told in this time. Without it a QoS 1 message waits for a broker that is away, and comes
+   * when nobody wants it any more: its message expiry begins only at the broker.
+   */
+  readonly withinMs?: number;
 }

@@ -1,7 +1,7 @@
 import { Prisma } from './client/client.ts';
 
-/** Data exceptions and violated constraints (PostgreSQL, appendix A): the same statement will fail for ever. */
-const DATA_CLASSES = ['22', '23'];
+/** Data exceptions, violated constraints, exceeded limits (PostgreSQL, appendix A): the same statement will fail for ever. */
+const DATA_CLASSES = ['22', '23', '54'];
 
 /**
  * Whether PostgreSQL refused the data of a statement, so that trying it again is of no use; false for everything that

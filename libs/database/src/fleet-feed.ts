@@ -17,6 +17,27 @@ export interface PresenceEvent {
   readonly evidence: Evidence;
 }
 
+/** How every device stands, and the newest change that this includes. */
+export interface PresenceSnapshot {
+  readonly position: bigint;
+  readonly states: readonly { readonly device: string; readonly state: PresenceState }[];
+}
+
+/** How every device stands at one moment: what is changed later comes behind its position. */
+export async function presenceSnapshot(database: PrismaClient): Promise<PresenceSnapshot> {
+  const [{ _max: newest }, states] = await database.$transaction(
+    [
+      database.presenceTransition.aggregate({ _max: { id: true } }),
+      database.presence.findMany({ select: { device: true, state: true } }),
+    ],
+    { isolationLevel: 'RepeatableRead' },
+  );
+  return {
+    position: newest.id ?? 0n,
+    states: states.map(({ device, state }) => ({ device, state: state as PresenceState })),
+  };
+}
+
 const PAGE = 5_000;
 
 /** Follows the changes of presence, in the order in which they were recorded, none of them twice. */

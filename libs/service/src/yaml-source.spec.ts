@@ -48,6 +48,16 @@ describe('a file of alert rules', () => {
     expect(`${fault?.path ?? ''} ${fault?.message ?? ''}`).toMatch(message);
   });
 
+  it.each<[string, string]>([
+    ['brackets', `${'['.repeat(50_000)}${']'.repeat(50_000)}`],
+    ['braces', '{a: '.repeat(50_000)],
+    ['lists of lists', '- '.repeat(50_000)],
+    ['keys of keys', '? '.repeat(50_000)],
+    ['indentation', Array.from({ length: 600 }, (_, depth) => `${' '.repeat(depth)}a:`).join('\n')],
+  ])('is refused for %s without end, which would end the process', (_, text) => {
+    expect(faultsOf(text)).not.toEqual([]);
+  });
+
   it('is refused for aliases that would grow without end', () => {
     const bomb = ['a0: &a0 [x, x, x, x, x, x, x, x, x]'];
     for (let index = 1; index < 9; index += 1)

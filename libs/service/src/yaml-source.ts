@@ -30,6 +30,8 @@ export class YamlError extends Error {
 const MAX_FAULTS = 50;
 /** Aliases multiply: a small text could become more than memory can hold. */
 const MAX_ALIASES = 100;
+/** A parser that calls itself for each level comes to the end of its stack, which ends the process. */
+const MAX_DEPTH = 100;
 
 /** A YAML text that has been read, and can say where in it something stands. */
 export class YamlSource {
@@ -39,6 +41,9 @@ export class YamlSource {
 
   /** @throws YamlError */
   constructor(text: string) {
+    const tooDeep = tooDeepAt(text);
+    if (tooDeep !== undefined)
+      throw new YamlError([{ ...tooDeep, path: '', message: `more than ${MAX_DEPTH} levels within each other` }]);
     this.#document = parseDocument(text, {
       lineCounter: this.#lines,
       prettyErrors: false,
@@ -104,4 +109,22 @@ export class YamlSource {
     }
     return 0;
   }
+}
+
+/**
+ * Where a text may be nested too deeply, by its brackets and its indicators alone: those within quotes count as well, of
+ * which nobody has so many.
+ */
+function tooDeepAt(text: string): Pick<YamlFault, 'line' | 'column'> | undefined {
+  let depth = 0;
+  for (const [index, line] of text.split('\n').entries()) {
+    // `- - - x` opens a level with each indicator; the indentation of a line is at least its depth.
+    const indicators = line.match(/(?:^|[ \t])[-?:](?=[ \t]|$)/g)?.length ?? 0;
+    if (depth + indicators > MAX_DEPTH) return { line: index + 1, column: 1 };
+    for (const { 0: bracket, index: column } of line.matchAll(/[[\]{}]/g)) {
+      depth = bracket === '[' || bracket === '{' ? depth + 1 : Math.max(0, depth - 1);
+      if (depth + indicators > MAX_DEPTH) return { line: index + 1, column: column + 1 };
+    }
+  }
+  return undefined;
 }

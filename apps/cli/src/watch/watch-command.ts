@@ -1,6 +1,7 @@
 import { loadTopicMap } from '@muster/service';
 import type { Command } from 'commander';
 import { apiTarget, withApi, type ApiOptions } from '../api-target.ts';
+import { EXIT_FAILURE } from '../output.ts';
 import { durationMs, UsageError } from '../up/settings.ts';
 import { apiFeed } from './api-feed.ts';
 import { brokerFeed } from './broker-feed.ts';
@@ -59,12 +60,17 @@ async function watch(feed: Feed, options: WatchOptions, source: Source): Promise
   const colour = wantsColour(options.color, process.env);
   const dashboard = isTerminal ? new Dashboard({ source, clock: new Clock(), colour, onQuit: leave }) : undefined;
   const output: Output = dashboard ?? lineOutput({ json: options.json, thresholds: source.thresholds });
+  const states = new Set<string>();
   try {
-    await feed(output.tell, abort.signal);
+    await feed((news) => {
+      if (news.kind === 'feed') states.add(news.feed.state);
+      output.tell(news);
+    }, abort.signal);
   } finally {
     clearTimeout(timer);
     output.close();
   }
+  if (!states.has('live') && !states.has('polling') && options.for !== undefined) process.exitCode = EXIT_FAILURE;
   if (dashboard === undefined) return;
   const { totals, devices } = dashboard.state;
   const seconds = Math.round((Date.now() - source.startedAtMs) / 1000);

@@ -270,7 +270,9 @@ export const rulePatchSchema = z
 export type RulePatch = z.infer<typeof rulePatchSchema>;
 
 /** Which version of a rule is meant; the newest where it is left out. */
-export const ruleVersionQuerySchema = z.strictObject({ version: z.coerce.number().int().min(1).optional() });
+export const ruleVersionQuerySchema = z.strictObject({
+  version: z.coerce.number().int().min(1).max(2_147_483_647).optional(),
+});
 /** See {@link ruleVersionQuerySchema}. */
 export type RuleVersionQuery = z.infer<typeof ruleVersionQuerySchema>;
 
