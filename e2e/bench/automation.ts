@@ -1,7 +1,10 @@
+import { execFile } from 'node:child_process';
+import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
+import { promisify } from 'node:util';
 import { connectAsync, type MqttClient } from 'mqtt';
 import { StartedSystem, stateFolder, type ReadyLine } from '../system.ts';
-import { atRate, say, spreadOf, type Spread } from './figures.ts';
+import { atRate, quantile, rounded, say, spreadOf, type Spread } from './figures.ts';
 
 const RULES = 1_000;
 const DEVICES = 10_000;
@@ -22,6 +25,7 @@ interface Round {
  * command that a rule publishes because of it. Beside them in each round what the broker alone takes, without a rule.
  */
 export async function measure(): Promise<unknown> {
+  const otherRules = await costOfOtherRules();
   const system = await StartedSystem.start(['--devices', '0', '--dir', stateFolder()]);
   try {
     const { address } = system;
@@ -52,10 +56,44 @@ export async function measure(): Promise<unknown> {
       `\nworst p99 of ${ROUNDS} rounds: control → command ${controlP99Ms} ms (wanted ≤ 20), reading → command ${metricP99Ms} ms (wanted ≤ 300)`,
     );
     await Promise.all([sender.endAsync(true), receiver.endAsync(true)]);
-    return { rules: RULES, devices: DEVICES, controlRate: CONTROL_RATE, rounds, controlP99Ms, metricP99Ms };
+    return { rules: RULES, devices: DEVICES, controlRate: CONTROL_RATE, rounds, controlP99Ms, metricP99Ms, otherRules };
   } finally {
     await system.stop();
   }
+}
+
+interface Cost {
+  readonly rules: number;
+  readonly usPerEvent: number;
+  /** To the cost with the fewest rules, in the same round. */
+  readonly ratio: { readonly median: number; readonly min: number; readonly max: number };
+}
+
+/** What an event costs the engine alone, beside more and more rules that it does not concern. */
+async function costOfOtherRules(): Promise<readonly Cost[]> {
+  const root = path.join(import.meta.dirname, '../..');
+  const jiti = path.join(root, 'node_modules/jiti/lib/jiti-cli.mjs');
+  const { stdout } = await promisify(execFile)(process.execPath, [jiti, 'apps/automation/rules-bench.ts'], {
+    cwd: root,
+  });
+  const measured = JSON.parse(stdout) as readonly { count: number; nsPerEvent: readonly number[] }[];
+  const base = measured[0]?.nsPerEvent ?? [];
+  say('what an event costs beside rules that it does not concern, interleaved');
+  return measured.map(({ count, nsPerEvent }) => {
+    const ratios = nsPerEvent.map((ns, round) => ns / (base[round] ?? Number.NaN));
+    const cost = {
+      rules: count,
+      usPerEvent: rounded(quantile(nsPerEvent, 0.5) / 1_000),
+      ratio: {
+        median: rounded(quantile(ratios, 0.5)),
+        min: rounded(quantile(ratios, 0)),
+        max: rounded(quantile(ratios, 1)),
+      },
+    };
+    const { median, min, max } = cost.ratio;
+    say(`  ${count} rules  ${cost.usPerEvent} µs an event  × ${median} (${min} to ${max})`);
+    return cost;
+  });
 }
 
 function ruleOf(index: number): string {
