@@ -1,4 +1,7 @@
 import { defineConfig } from 'vitest/config';
+import { useFolderOfRun } from './vitest.folder.ts';
+
+useFolderOfRun();
 
 export default defineConfig({
   test: {

@@ -1,4 +1,7 @@
 import { defineConfig } from 'vitest/config';
+import { useFolderOfRun } from './vitest.folder.ts';
+
+useFolderOfRun();
 
 /** `npm run e2e:kubernetes`: the chart on a real cluster, in the order in which an operator meets it. */
 export default defineConfig({
