@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { createConnection, createServer, Socket, type AddressInfo } from 'node:net';
+import { Socket } from 'node:net';
 import { connectAsync } from 'mqtt';
 import { afterEach, describe, expect, inject, it, vi } from 'vitest';
 import { BrokerConnection } from './broker-connection.ts';
@@ -33,52 +33,6 @@ async function kick(clientId: string): Promise<void> {
 
 function payloads(messages: readonly ReceivedMessage[]): readonly string[] {
   return messages.map(({ payload }) => Buffer.from(payload).toString());
-}
-
-interface Line {
-  readonly url: string;
-  /** Carries nothing any more, without an end. */
-  readonly freeze: () => void;
-  /** Ends what is connected, and takes nobody. */
-  readonly cut: () => void;
-  readonly mend: () => void;
-  readonly close: () => Promise<void>;
-}
-
-/** A network between a client and the broker, which can fail. */
-async function openLine(url: string): Promise<Line> {
-  const { hostname, port } = new URL(url);
-  const sockets = new Set<Socket>();
-  let isCut = false;
-  const server = createServer((near) => {
-    if (isCut) {
-      near.destroy();
-      return;
-    }
-    const far = createConnection(Number(port), hostname);
-    for (const socket of [near, far]) {
-      sockets.add(socket);
-      socket.on('error', () => undefined);
-      socket.on('close', () => sockets.delete(socket));
-    }
-    near.pipe(far).pipe(near);
-  });
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const end = (): void => sockets.forEach((socket) => socket.destroy());
-  return {
-    url: `mqtt://127.0.0.1:${(server.address() as AddressInfo).port}`,
-    freeze: () => sockets.forEach((socket) => socket.unpipe().pause()),
-    cut: () => {
-      isCut = true;
-      end();
-    },
-    mend: () => (isCut = false),
-    close: () =>
-      new Promise((resolve) => {
-        server.close(() => resolve());
-        end();
-      }),
-  };
 }
 
 describe('a connection to a real broker', () => {
@@ -315,32 +269,6 @@ describe('a connection to a real broker', () => {
     await publisher.publish(`${topic}/kept`, 'wanted');
     await vi.waitFor(() => expect(payloads(heard)).toContain('wanted'));
     expect(payloads(heard)).toEqual(['wanted']);
-  });
-
-  it('gives up a message that has a limit, and does not bring it when the broker is back', async () => {
-    const topic = `test/${randomUUID()}`;
-    const heard: ReceivedMessage[] = [];
-    await ready({
-      subscriptions: [{ filter: topic, qos: 1 }],
-      onMessage: (message, settle) => {
-        heard.push(message);
-        settle('acknowledge');
-      },
-    });
-    const line = await openLine(broker.url);
-    const publisher = await ready({ broker: { ...broker, url: line.url } });
-    await publisher.publish(topic, 'before', { withinMs: 1_000 });
-    line.freeze();
-    await expect(publisher.publish(topic, 'frozen', { withinMs: 200 })).rejects.toMatchObject({ code: 'no-answer' });
-    line.cut();
-    await vi.waitFor(() => expect(publisher.ready).toBe(false));
-    await expect(publisher.publish(topic, 'away', { withinMs: 10 })).rejects.toMatchObject({ code: 'unreachable' });
-    const waiting = publisher.publish(topic, 'soon', { withinMs: 5_000 });
-    line.mend();
-    await waiting;
-    await vi.waitFor(() => expect(payloads(heard)).toEqual(['before', 'soon']));
-    await publisher.close(0);
-    await line.close();
   });
 
   it('says for which of several overlapping subscriptions a message has come', async () => {

@@ -1,0 +1,144 @@
+import { createConnection, createServer, type AddressInfo, type Server, type Socket } from 'node:net';
+import { PacketCounter, type PacketCounts } from './packet-counter.ts';
+
+/** Where a line leads to. */
+export interface LineTarget {
+  readonly host: string;
+  readonly port: number;
+}
+
+/** What has passed a line since it was opened, or since the counts were taken. */
+export interface LineCounts {
+  readonly connections: number;
+  readonly toBroker: PacketCounts;
+  readonly toClient: PacketCounts;
+}
+
+interface Call {
+  readonly near: Socket;
+  readonly far: Socket;
+  readonly waiting: { readonly to: Socket; readonly bytes: Buffer }[];
+}
+
+/**
+ * A network between clients and a broker, which can fail: it is frozen (half-open, nobody notices), cut, slow, and it
+ * counts the MQTT packets that pass.
+ */
+export class FaultLine {
+  readonly port: number;
+  readonly #server: Server;
+  readonly #target: LineTarget;
+  readonly #calls = new Set<Call>();
+  #isCut = false;
+  #isFrozen = false;
+  #delayMs = 0;
+  #connections = 0;
+  #toBroker = new PacketCounter();
+  #toClient = new PacketCounter();
+
+  private constructor(server: Server, target: LineTarget) {
+    this.#server = server;
+    this.#target = target;
+    this.port = (server.address() as AddressInfo).port;
+    server.on('connection', (near) => this.#take(near));
+  }
+
+  /** A line to a broker, on a free port of this machine. */
+  static async open(target: LineTarget): Promise<FaultLine> {
+    const server = createServer({ noDelay: true });
+    await new Promise<void>((resolve, reject) => {
+      server.once('error', reject);
+      server.listen(0, '127.0.0.1', resolve);
+    });
+    return new FaultLine(server, target);
+  }
+
+  /** Where clients connect to. */
+  get url(): string {
+    return `mqtt://127.0.0.1:${this.port}`;
+  }
+
+  /** How many are connected. */
+  get connected(): number {
+    return this.#calls.size;
+  }
+
+  /** Carries every byte so much later; 0 carries it at once. */
+  delay(milliseconds: number): void {
+    this.#delayMs = milliseconds;
+  }
+
+  /** Carries nothing any more and ends nothing: both sides believe that they are connected. */
+  freeze(): void {
+    this.#isFrozen = true;
+  }
+
+  /** Ends every connection without a word, and takes nobody. */
+  cut(): void {
+    this.#isCut = true;
+    for (const { near, far } of this.#calls) {
+      near.resetAndDestroy();
+      far.resetAndDestroy();
+    }
+  }
+
+  /** Carries again, also what has come while it was frozen. */
+  mend(): void {
+    this.#isCut = false;
+    this.#isFrozen = false;
+    for (const { waiting } of this.#calls) for (const { to, bytes } of waiting.splice(0)) to.write(bytes);
+  }
+
+  /** What has passed since it was asked last. */
+  takeCounts(): LineCounts {
+    const counts = {
+      connections: this.#connections,
+      toBroker: this.#toBroker.counts,
+      toClient: this.#toClient.counts,
+    };
+    this.#connections = 0;
+    this.#toBroker = new PacketCounter();
+    this.#toClient = new PacketCounter();
+    return counts;
+  }
+
+  /** Ends every connection, and is no more. */
+  async close(): Promise<void> {
+    this.cut();
+    await new Promise((resolve) => this.#server.close(resolve));
+  }
+
+  #take(near: Socket): void {
+    if (this.#isCut) {
+      near.resetAndDestroy();
+      return;
+    }
+    this.#connections += 1;
+    const far = createConnection({ ...this.#target, noDelay: true });
+    const call: Call = { near, far, waiting: [] };
+    this.#calls.add(call);
+    this.#carry(call, near, far, (bytes) => this.#toBroker.take(near, bytes));
+    this.#carry(call, far, near, (bytes) => this.#toClient.take(far, bytes));
+  }
+
+  #carry(call: Call, from: Socket, to: Socket, count: (bytes: Buffer) => void): void {
+    from.on('data', (bytes) => {
+      if (this.#isFrozen) {
+        call.waiting.push({ to, bytes });
+        return;
+      }
+      count(bytes);
+      if (this.#delayMs === 0) to.write(bytes);
+      else setTimeout(() => to.write(bytes), this.#delayMs);
+    });
+    // Whatever ends one side ends the other; the reason is none of ours.
+    from.on('error', () => undefined);
+    from.on('end', () => {
+      if (!this.#isFrozen) to.end();
+    });
+    from.on('close', () => {
+      this.#calls.delete(call);
+      if (!this.#isFrozen) to.destroy();
+    });
+  }
+}
