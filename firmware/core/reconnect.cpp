@@ -1,0 +1,31 @@
+#include "reconnect.hpp"
+
+namespace muster {
+
+namespace {
+
+constexpr uint32_t kLeastBackOffMs = 5000;
+constexpr uint32_t kMostBackOffMs = 30000;
+
+}  // namespace
+
+uint32_t Reconnect::lost(LostReason reason, uint32_t livedMs, uint32_t random) {
+  if (livedMs >= kShortLivedMs) {
+    failures_ = 0;
+    shortLived_ = 0;
+  } else if (livedMs > 0 && shortLived_ < UINT8_MAX) {
+    ++shortLived_;
+  }
+  uint32_t ceiling = kFirstCeilingMs;
+  for (uint8_t failure = 0; failure < failures_ && ceiling < kLongestWaitMs; ++failure) ceiling *= 2;
+  if (ceiling > kLongestWaitMs) ceiling = kLongestWaitMs;
+  if (failures_ < UINT8_MAX) ++failures_;
+  // Two owners of one id would kick each other for ever (mqtt-pitfalls P12).
+  const bool isContested = reason == LostReason::takenOver || shortLived_ >= 2;
+  const uint32_t least = isContested || reason == LostReason::refused ? kLeastBackOffMs : kLeastWaitMs;
+  const uint32_t most = isContested || reason == LostReason::refused ? kMostBackOffMs : ceiling;
+  const uint32_t longest = most > ceiling ? most : ceiling;
+  return least + random % (longest - least + 1);
+}
+
+}  // namespace muster

@@ -1,0 +1,44 @@
+#include "motion_light.hpp"
+
+namespace muster {
+
+namespace {
+
+constexpr uint8_t kLight = 1;
+/** A command that comes later is about a motion that is over (design: Shards). */
+constexpr uint32_t kExpirySeconds = 5;
+
+}  // namespace
+
+uint32_t MotionLight::tick(Device& device) {
+  uint32_t waitMs = Motion::tick(device);
+  const bool begins = isMoving() && !wasMoving_;
+  if (isMoving() || wasMoving_) lastMotionAt_ = device.now();
+  wasMoving_ = isMoving();
+  if (begins) {
+    isLit_ = true;
+    device.stateChanged(kLight);
+  }
+  if (!isLit_ || isMoving()) return waitMs;
+  const uint32_t offMs = device.settings().milliseconds(Setting::lightOffSeconds);
+  const uint32_t idleMs = device.now() - lastMotionAt_;
+  if (idleMs >= offMs) {
+    isLit_ = false;
+    device.stateChanged(kLight);
+  } else if (offMs - idleMs < waitMs) {
+    waitMs = offMs - idleMs;
+  }
+  return waitMs;
+}
+
+void MotionLight::writeState(const Device& device, uint8_t index, State& state) const {
+  if (index != kLight) {
+    Motion::writeState(device, index, state);
+    return;
+  }
+  state.topic.text("home/").text(device.room()).text("/light/command");
+  state.payload.text(isLit_ ? Text{"ON"} : Text{"OFF"});
+  state.options = {1, false, kExpirySeconds};
+}
+
+}  // namespace muster
