@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { deviceId, type Credentials, type DecommissionReport, type Device } from '@muster/contract';
-import { sensorNode, VirtualDevice } from '@muster/simulator';
+import { Chance, DeviceCore, Surroundings, VirtualDevice, VirtualTime } from '@muster/simulator';
 import mqtt, { type MqttClient } from 'mqtt';
 import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { execute } from '../system.ts';
@@ -36,7 +36,11 @@ async function start(
   at = broker.name,
 ): Promise<VirtualDevice> {
   const target = { name: at, url: await urlOf(at), username, password, ca };
-  const virtual = new VirtualDevice({ id, broker: target, node: sensorNode(1_000), onError: () => undefined });
+  const time = new VirtualTime();
+  const virtual = new VirtualDevice({
+    ...{ id, broker: target, node: 'dht22', settings: { sample: 2, heartbeat: 5 }, time, core: await DeviceCore.load() },
+    surroundings: new Surroundings(new Chance(1), time.nowMs),
+  });
   virtual.start();
   return virtual;
 }

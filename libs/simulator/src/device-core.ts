@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import path from 'node:path';
 
@@ -120,7 +121,14 @@ interface Exports {
   readonly muster_destroy: (handle: number) => void;
 }
 
-const FILE = path.join(import.meta.dirname, '../../../firmware/wasm/muster-device.wasm');
+const NAME = 'muster-device.wasm';
+
+/** It lies beside a bundle, or in the source. */
+function coreFile(): string {
+  const beside = path.join(import.meta.dirname, NAME);
+  return existsSync(beside) ? beside : path.join(import.meta.dirname, '../../../firmware/wasm', NAME);
+}
+
 /** `UINT32_MAX`: it wants nothing any more until something happens. */
 const NEVER = 0xffff_ffff;
 
@@ -147,7 +155,7 @@ export class DeviceCore {
   static async load(bytes?: Uint8Array): Promise<DeviceCore> {
     const hosts = new Map<number, DeviceHost>();
     const memory: { current?: WebAssembly.Memory } = {};
-    const source = bytes ?? (await readFile(FILE));
+    const source = bytes ?? (await readFile(coreFile()));
     const { instance } = await WebAssembly.instantiate(source, { host: importsOf(hosts, memory) });
     const exports = instance.exports as Exports;
     memory.current = exports.memory;

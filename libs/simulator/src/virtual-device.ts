@@ -1,130 +1,201 @@
-import { encodeBirth, encodeOffline, type DeviceId, type StatedReason } from '@muster/contract';
-import { reconnectDelayMs, type BrokerTarget } from '@muster/broker';
-import { connect, type MqttClient } from 'mqtt';
-import type { NodeLink, VirtualNode } from './nodes.ts';
+import type { BrokerTarget } from '@muster/broker';
+import type { DeviceId } from '@muster/contract';
+import type {
+  DeviceCore,
+  DeviceHost,
+  DevicePhase,
+  Goodbye,
+  LostReason,
+  NodeKind,
+  ResetReason,
+  VirtualBoard,
+} from './device-core.ts';
+import { DeviceLink } from './device-link.ts';
+import type { Surroundings } from './surroundings.ts';
+import type { Cancel, VirtualTime } from './virtual-time.ts';
 
 /** What a virtual device is. */
 export interface VirtualDeviceOptions {
   readonly id: DeviceId;
+  readonly node: NodeKind;
+  /** For nodes whose topics are named after a room. */
+  readonly room?: string;
+  /** The firmware's own settings, such as `{ heartbeat: 60 }`. */
+  readonly settings?: Readonly<Record<string, number | string>>;
   readonly broker: BrokerTarget;
-  readonly node: VirtualNode;
-  readonly onError: (error: Error) => void;
+  readonly core: DeviceCore;
+  readonly time: VirtualTime;
+  readonly surroundings: Surroundings;
 }
 
-const KEEP_ALIVE_SECONDS = 60;
+/** GPIO of the motion sensor (firmware/nodes/motion.hpp). */
+const MOTION_PIN = 13;
+const RESTART_MS = 1_000;
+const GOODBYE_LIMIT_MS = 10_000;
 
-/**
- * A device that keeps to the contract: session number in will, birth and telemetry, everything about it retained, a
- * goodbye before it leaves, or none when it crashes.
- */
+/** The number of the last session as flash has it: seconds since 1970 at first, so that it grows also without a file. */
+function firstFlash(): Map<string, Uint8Array> {
+  const session = Buffer.alloc(8);
+  session.writeBigUInt64LE(BigInt(Math.floor(Date.now() / 1_000)));
+  return new Map([['session', session]]);
+}
+
+/** A board with the firmware's core on it, in virtual surroundings, at a real broker. */
 export class VirtualDevice {
   readonly id: DeviceId;
   readonly #options: VirtualDeviceOptions;
-  #client: MqttClient | undefined;
-  #stopNode: () => void = () => undefined;
-  #retry: NodeJS.Timeout | undefined;
-  /** Seconds since 1970 at the first start: what a real device keeps in flash also only grows. */
-  #session = Math.floor(Date.now() / 1000);
-  #sequence = 0;
-  #failedAttempts = 0;
-  #running = false;
+  readonly #flash = firstFlash();
+  #board: VirtualBoard | undefined;
+  #link: DeviceLink | undefined;
+  #cancelTick: Cancel = () => undefined;
+  #cancelBoot: Cancel = () => undefined;
+  #cancelMotion: Cancel = () => undefined;
+  #bootedAtMs = 0;
+  #clockOffsetMs = 0;
+  #isMoving = false;
+  #wakeInSeconds: number | undefined;
+  #restarts = false;
+  #onOff: () => void = () => undefined;
 
   constructor(options: VirtualDeviceOptions) {
     this.id = options.id;
     this.#options = options;
   }
 
-  /** Connects, and connects again whenever the connection is lost; each connection is a session of its own. */
-  start(): void {
-    this.#running = true;
-    this.#connect();
+  /** What the firmware is doing; `off` without power. */
+  get phase(): DevicePhase {
+    return this.#board?.phase ?? 'off';
   }
 
-  /** Leaves in order: goodbye with its reason, acknowledged, then DISCONNECT. */
-  async stop(reason: StatedReason): Promise<void> {
-    this.#halt();
-    const client = this.#client;
-    if (client?.connected !== true) {
-      client?.end(true);
-      return;
-    }
-    await client.publishAsync(this.#topic('status'), encodeOffline(this.#session, reason), { qos: 1, retain: true });
-    await client.endAsync();
+  /** Gives it power. @throws DeviceCoreError */
+  start(resetReason: ResetReason = 'power'): void {
+    if (this.#board !== undefined) return;
+    this.#cancelBoot();
+    const { core, id, node, room, settings, time } = this.#options;
+    this.#bootedAtMs = time.nowMs;
+    this.#wakeInSeconds = undefined;
+    this.#restarts = false;
+    this.#board = core.create(
+      { id, node, ...(room === undefined ? {} : { room }), ...(settings === undefined ? {} : { settings }) },
+      this.#host(resetReason),
+    );
+    if (node === 'motion' || node === 'motion_light') this.#someoneComesOrGoes();
+    this.#run();
+  }
+
+  /** Leaves in order: goodbye with its reason, acknowledged, then DISCONNECT. Resolves when it is off. */
+  async stop(reason: Goodbye): Promise<void> {
+    this.#cancelBoot();
+    if (this.#board === undefined) return;
+    const off = new Promise<void>((resolve) => (this.#onOff = resolve));
+    this.#event((board) => board.shutdown(reason));
+    const limit = setTimeout(() => this.crash(), GOODBYE_LIMIT_MS);
+    await off;
+    clearTimeout(limit);
+    this.#cancelBoot();
   }
 
   /** Loses power: the connection ends without a word, and the broker publishes the will. */
   crash(): void {
-    this.#halt();
-    this.#client?.stream.destroy();
-    this.#client?.end(true);
+    this.#cancelBoot();
+    const link = this.#link;
+    this.#powerOff();
+    link?.leave(false);
   }
 
-  #halt(): void {
-    this.#running = false;
-    this.#stopNode();
-    clearTimeout(this.#retry);
+  /** Loses the network for a moment; the firmware connects again. */
+  cutNetwork(): void {
+    this.#link?.cut();
   }
 
-  #topic(name: string): string {
-    return `devices/${this.id}/${name}`;
+  /** Neither the device nor the broker hears anything of the other any more. */
+  goHalfOpen(): void {
+    this.#link?.freeze();
   }
 
-  #connect(): void {
-    const { broker, node } = this.#options;
-    this.#session += 1;
-    this.#sequence = 0;
-    const client = connect(broker.url, {
-      protocolVersion: 5,
-      clientId: this.id,
-      ...(broker.username === undefined ? {} : { username: broker.username }),
-      ...(broker.password === undefined ? {} : { password: broker.password }),
-      ...(broker.ca === undefined ? {} : { ca: broker.ca }),
-      keepalive: KEEP_ALIVE_SECONDS,
-      reconnectPeriod: 0,
-      will: {
-        topic: this.#topic('status'),
-        payload: Buffer.from(encodeOffline(this.#session, 'unexpected')),
-        qos: 1,
-        retain: true,
-      },
-    });
-    this.#client = client;
-    client.on('error', (error) => this.#options.onError(error));
-    client.on('connect', () => {
-      this.#failedAttempts = 0;
-      client.publish(this.#topic('status'), encodeBirth(this.#session, Date.now()), { qos: 1, retain: true });
-      client.publish(
-        this.#topic('info'),
-        JSON.stringify({
-          ...{ model: node.model, firmware: '0.1.0', keep_alive: KEEP_ALIVE_SECONDS },
-          ...(node.topics.length === 0 ? {} : { topics: node.topics }),
-        }),
-        {
-          qos: 1,
-          retain: true,
-        },
-      );
-      if (node.commands.length > 0) client.subscribe([...node.commands], { qos: 1 });
-      this.#stopNode = node.start(this.#link(client));
-    });
-    client.on('message', (_topic, payload) => node.onCommand?.(this.#link(client), payload.toString()));
-    client.on('close', () => {
-      this.#stopNode();
-      if (!this.#running) return;
-      this.#failedAttempts += 1;
-      const delayMs = reconnectDelayMs({ failedAttempts: this.#failedAttempts, shortLived: 0 }, Math.random());
-      this.#retry = setTimeout(() => this.#connect(), delayMs);
+  /** Sets its clock forward, or back. */
+  jumpClock(byMs: number): void {
+    this.#clockOffsetMs += byMs;
+  }
+
+  #run(): void {
+    const board = this.#board;
+    if (board === undefined) return;
+    this.#cancelTick();
+    const waitMs = board.tick();
+    if (board.phase === 'off') {
+      this.#powerOff();
+      return;
+    }
+    if (Number.isFinite(waitMs)) this.#cancelTick = this.#options.time.after(Math.max(1, waitMs), () => this.#run());
+  }
+
+  #event(tell: (board: VirtualBoard) => void): void {
+    if (this.#board === undefined) return;
+    tell(this.#board);
+    this.#run();
+  }
+
+  #powerOff(): void {
+    this.#cancelTick();
+    this.#cancelMotion();
+    this.#board?.destroy();
+    this.#board = undefined;
+    this.#link = undefined;
+    const waitMs = this.#restarts ? RESTART_MS : (this.#wakeInSeconds ?? 0) * 1_000;
+    const reason = this.#restarts ? 'software' : 'sleep';
+    if (waitMs > 0) this.#cancelBoot = this.#options.time.after(waitMs, () => this.start(reason));
+    this.#onOff();
+  }
+
+  #someoneComesOrGoes(): void {
+    const { time, surroundings } = this.#options;
+    this.#cancelMotion = time.after(surroundings.motionLastsMs(this.#isMoving), () => {
+      this.#isMoving = !this.#isMoving;
+      this.#run();
+      if (this.#board !== undefined) this.#someoneComesOrGoes();
     });
   }
 
-  #link(client: MqttClient): NodeLink {
+  #host(resetReason: ResetReason): DeviceHost {
+    const { broker, time, surroundings } = this.#options;
     return {
-      publish: (topic, payload, options) => void client.publish(topic, payload, options),
-      report: (readings) => {
-        this.#sequence += 1;
-        const telemetry = { ...readings, ts: Date.now(), session: this.#session, seq: this.#sequence };
-        client.publish(this.#topic('telemetry'), JSON.stringify(telemetry), { qos: 1 });
+      connect: (options) => {
+        this.#link?.leave(false);
+        const link = new DeviceLink(broker, options, {
+          onConnected: () => this.#event((board) => board.connected()),
+          onLost: (reason: LostReason) => {
+            if (this.#link === link) this.#link = undefined;
+            this.#event((board) => board.disconnected(reason));
+          },
+          onAcknowledged: (token, code) => this.#event((board) => board.acknowledged(token, code)),
+          onMessage: (topic, payload, retained) => this.#event((board) => board.message(topic, payload, retained)),
+        });
+        this.#link = link;
       },
+      publish: (publication) => this.#link?.publish(publication) ?? 0,
+      subscribe: (filter, qos) => this.#link?.subscribe(filter, qos),
+      disconnect: (reasonCode) => {
+        this.#link?.leave(reasonCode === 0);
+        this.#link = undefined;
+      },
+      millis: () => Math.floor(time.nowMs - this.#bootedAtMs) >>> 0,
+      epochMs: () => Math.floor(time.nowMs + this.#clockOffsetMs),
+      random: () => surroundings.chance.integer(),
+      resetReason: () => resetReason,
+      readClimate: () => surroundings.climateAt(time.nowMs),
+      readPin: (pin) => pin === MOTION_PIN && this.#isMoving,
+      writeDuty: () => undefined,
+      batteryMillivolts: () =>
+        this.#options.node === 'dht22' ? surroundings.batteryMillivoltsAt(time.nowMs) : undefined,
+      readFlash: (key) => this.#flash.get(key),
+      writeFlash: (key, value) => {
+        this.#flash.set(key, value);
+        return true;
+      },
+      powerDown: (wakeInSeconds) => (this.#wakeInSeconds = wakeInSeconds),
+      restart: () => (this.#restarts = true),
+      log: () => undefined,
     };
   }
 }

@@ -24,7 +24,7 @@ import type { ApiTarget } from '../api-client.ts';
 import { planEngines, type BrokerPlan, type EnginePlan } from './engines.ts';
 import { choosePorts, type PortName, type UpOptions } from './settings.ts';
 import { Supervisor, type SupervisorEvent } from './supervisor.ts';
-import { saveFirstRules, VirtualFleet } from './virtual-fleet.ts';
+import { HomeFleet, saveFirstRules } from './home-fleet.ts';
 import { watchBuilds } from './watch.ts';
 
 /** Where everything of a running system is, as `--json` prints it. */
@@ -70,7 +70,7 @@ export class LocalSystem {
   readonly #folder: StateFolder;
   readonly #supervisor: Supervisor;
   readonly #ledger: ProcessLedger;
-  #fleet: VirtualFleet | undefined;
+  #fleet: HomeFleet | undefined;
   #stopWatching: () => Promise<void> = () => Promise.resolve();
   #ports: Readonly<Record<PortName, number>> | undefined;
 
@@ -116,7 +116,7 @@ export class LocalSystem {
     if (applied.length > 0) onStep(`applied ${applied.join(', ')}`);
 
     const secrets = this.#folder.secrets();
-    const fleet = new VirtualFleet(options.devices, secrets);
+    const fleet = new HomeFleet(options.devices, secrets);
     this.#fleet = fleet;
     await provision(engines.postgresUrl, secrets, options, fleet);
 
@@ -153,7 +153,7 @@ export class LocalSystem {
     if (fleet.hasRooms) await this.#firstRules(engines.postgresUrl, { url: origin, token: secrets.token });
     if (fleet.size > 0) {
       onStep(`starting ${fleet.size} virtual devices`);
-      fleet.start(engines.brokers);
+      await fleet.start(engines.brokers);
     }
     return {
       ready: true,
@@ -212,7 +212,7 @@ async function provision(
   postgresUrl: string,
   secrets: Secrets,
   options: UpOptions,
-  fleet: VirtualFleet,
+  fleet: HomeFleet,
 ): Promise<void> {
   const database = openDatabase(postgresUrl, 'up', 1);
   try {
