@@ -18,9 +18,13 @@ export interface ApiOptions {
 
 /** Adds to a command what it needs to ask the API, and `--json`. */
 export function withApi(command: Command): Command {
+  return withAddress(command).option('--profile <name>', 'a Muster of "muster profile" (MUSTER_PROFILE)');
+}
+
+/** The same for a command that has another use for `--profile`. */
+export function withAddress(command: Command): Command {
   return command
     .option('--url <origin>', `where the API is (MUSTER_URL, then the profile in use, then ${OWN_URL})`)
-    .option('--profile <name>', 'a Muster of "muster profile" (MUSTER_PROFILE)')
     .option('--timeout <duration>', 'how long one answer may take (default: 60s)', durationMs)
     .option('--json', 'print JSON on standard output', false);
 }
@@ -107,11 +111,10 @@ export function ownAuthority(): string | undefined {
 }
 
 /**
- * The API that a command is to ask.
+ * The API that a command is to ask; `options` where it is not to be what the command line says.
  * @throws UsageError, ProfileError
  */
-export function apiTarget(command: Command): ApiTarget {
-  const options = command.optsWithGlobals<ApiOptions>();
+export function apiTarget(command: Command, options = command.optsWithGlobals<ApiOptions>()): ApiTarget {
   const { url, token, caFile } = resolveTarget({
     options,
     environment: process.env,

@@ -10,6 +10,7 @@ import { addPlanCommands } from './plan-commands.ts';
 import { addProfileCommands } from './profile-commands.ts';
 import { addRuleCommands } from './rule-commands.ts';
 import { addSecureCommands } from './secure-commands.ts';
+import { addSimulateCommand } from './simulate-command.ts';
 import { UsageError } from './up/settings.ts';
 import { addUpCommand } from './up/up-command.ts';
 import { addVerifyCommand } from './verify.ts';
@@ -29,6 +30,7 @@ function program(): Command {
   addAlertCommands(muster);
   addTokenCommands(muster);
   addSecureCommands(muster);
+  addSimulateCommand(muster);
   addPlanCommands(muster);
   addVerifyCommand(muster);
   addMigrateCommand(muster);

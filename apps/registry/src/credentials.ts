@@ -1,4 +1,4 @@
-import type { Credentials as DeviceCredentials, DeviceId, Revocation } from '@muster/contract';
+import type { CredentialsList, Credentials as DeviceCredentials, DeviceId, Revocation } from '@muster/contract';
 import type { PrismaClient } from '@muster/database';
 import { AccountError, randomPassword, type AccountStore } from '@muster/security';
 import { ProblemError, type Logger } from '@muster/service';
@@ -11,6 +11,7 @@ export interface DeviceBroker {
 
 /** How long a request waits for the brokers' agents, which take some 50 ms. */
 const APPLIED_LIMIT_MS = 5_000;
+const BULK_LIMIT_MS = 20_000;
 
 const STATUS: Readonly<Record<AccountError['code'], number>> = {
   'reserved-device-id': 422,
@@ -68,6 +69,41 @@ export class Credentials {
     };
   }
 
+  /**
+   * Gives many devices their accounts at once and answers when the brokers use them; devices that were not known are
+   * registered, and shards fill evenly.
+   * @throws ProblemError 409, 422; then none has changed
+   */
+  async issueAll(devices: readonly DeviceId[], { rotate }: { readonly rotate: boolean }): Promise<CredentialsList> {
+    this.#requireManaged();
+    const accounts = devices.map((device) => ({ device, password: randomPassword() }));
+    const { version, assigned } = await this.#asProblem(() =>
+      this.database.$transaction(
+        async (transaction) => {
+          await transaction.$executeRaw`
+            INSERT INTO device (id, state, updated_at)
+            SELECT id, 'registered', now() FROM unnest(${[...devices]}::text[]) AS id ON CONFLICT (id) DO NOTHING`;
+          const granted = await this.accounts.grantAll(transaction, accounts, { rotate });
+          await transaction.device.updateMany({
+            where: { id: { in: [...devices] }, state: 'discovered' },
+            data: { state: 'registered' },
+          });
+          return { version: granted, assigned: await this.#assignAll(transaction, devices) };
+        },
+        { timeout: BULK_LIMIT_MS },
+      ),
+    );
+    this.logger.info({ devices: devices.length, version: Number(version), rotate }, 'credentials issued');
+    const names = this.brokers.map(({ name }) => name);
+    const brokers = [...(await this.accounts.whenApplied(names, version, APPLIED_LIMIT_MS))];
+    return {
+      items: accounts.map(({ device, password }, index) => ({
+        ...{ device, clientId: device, username: device, password, version: Number(version), brokers },
+        broker: assigned[index] ?? leastUsed(this.brokers, new Map()),
+      })),
+    };
+  }
+
   /** Takes a device's account away and answers when no broker lets it in any more; the device stays known. */
   async revoke(device: DeviceId): Promise<Revocation> {
     this.#requireManaged();
@@ -103,6 +139,31 @@ export class Credentials {
     const chosen = leastUsed(this.brokers, new Map(counts.map(({ broker, count }) => [broker, Number(count)])));
     await transaction.device.update({ where: { id }, data: { broker: chosen.name } });
     return chosen;
+  }
+
+  async #assignAll(
+    transaction: Pick<PrismaClient, 'device' | '$queryRaw' | '$executeRaw'>,
+    ids: readonly DeviceId[],
+  ): Promise<readonly DeviceBroker[]> {
+    const rows = await transaction.$queryRaw<{ id: string; broker: string | null }[]>`
+      SELECT id, broker FROM device WHERE broker IS NOT NULL AND state IN ('discovered', 'registered')`;
+    const kept = new Map(rows.map(({ id, broker }) => [id, this.brokers.find(({ name }) => name === broker)]));
+    const counts = new Map<string, number>();
+    for (const broker of kept.values())
+      if (broker !== undefined) counts.set(broker.name, (counts.get(broker.name) ?? 0) + 1);
+    const assigned = ids.map((id) => {
+      const known = kept.get(id);
+      if (known !== undefined) return known;
+      const chosen = leastUsed(this.brokers, counts);
+      counts.set(chosen.name, (counts.get(chosen.name) ?? 0) + 1);
+      return chosen;
+    });
+    const wanted = ids.map((id, index) => ({ id, broker: assigned[index]?.name }));
+    await transaction.$executeRaw`
+      UPDATE device SET broker = row.broker
+      FROM jsonb_to_recordset(${JSON.stringify(wanted)}::jsonb) AS row(id text, broker text)
+      WHERE device.id = row.id AND device.broker IS DISTINCT FROM row.broker`;
+    return assigned;
   }
 
   async #asProblem<T>(work: () => Promise<T>): Promise<T> {

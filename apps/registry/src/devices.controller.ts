@@ -1,6 +1,8 @@
 import { Body, Controller, Delete, Get, HttpCode, Inject, Param, Patch, Post, Query, Res } from '@nestjs/common';
 import { ApiOperation, ApiResponse, ApiTags } from '@nestjs/swagger';
 import {
+  credentialsListSchema,
+  credentialsRequestSchema,
   credentialsSchema,
   decommissionReportSchema,
   decommissionRequestSchema,
@@ -11,6 +13,8 @@ import {
   deviceSchema,
   fleetSummarySchema,
   revocationSchema,
+  type CredentialsList,
+  type CredentialsRequest,
   type Credentials as DeviceCredentials,
   type DecommissionReport,
   type DecommissionRequest,
@@ -113,6 +117,21 @@ export class DevicesController {
   @ApiProblem(401, 403, 409, 422)
   async issueCredentials(@Param('id', { schema: deviceIdSchema }) id: DeviceId): Promise<DeviceCredentials> {
     return this.credentials.issue(id, { rotate: false });
+  }
+
+  @Post('credentials')
+  @RequireScope('operator')
+  @ApiOperation({ summary: 'Give up to 1,000 devices their accounts at once; the passwords are shown this once' })
+  @ApiResponse({
+    status: 201,
+    description: 'The accounts, in the order of the request',
+    standardSchema: credentialsListSchema,
+  })
+  @ApiProblem(401, 403, 409, 422)
+  async issueAllCredentials(
+    @Body({ schema: credentialsRequestSchema }) { devices, rotate }: CredentialsRequest,
+  ): Promise<CredentialsList> {
+    return this.credentials.issueAll(devices, { rotate });
   }
 
   @Post('devices/:id/credentials/rotate')

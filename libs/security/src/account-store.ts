@@ -70,14 +70,7 @@ export class AccountStore {
         ({ username, password }) =>
           !isPasswordOf(hashes.get(username) ?? '', password) && !tombstones.some(({ device }) => device === username),
       );
-      if (changed.length > 0) {
-        const rows = changed.map(({ username, kind, password }) => ({ username, kind, hash: passwordHash(password) }));
-        await transaction.$executeRaw`
-          INSERT INTO broker_account (username, kind, password_hash)
-          SELECT username, kind, hash FROM jsonb_to_recordset(${JSON.stringify(rows)}::jsonb) AS row(username text, kind text, hash text)
-          ON CONFLICT (username) DO UPDATE
-          SET password_hash = excluded.password_hash, kind = excluded.kind, changed_at = now()`;
-      }
+      if (changed.length > 0) await this.#put(transaction, changed);
       const { count } = await transaction.brokerAccount.deleteMany({ where: { username: { in: [...removed] } } });
       if (changed.length > 0 || count > 0) await bumpVersion(transaction);
     });
@@ -113,6 +106,54 @@ export class AccountStore {
       update: { passwordHash: hash, changedAt: new Date() },
     });
     return bumpVersion(transaction);
+  }
+
+  /**
+   * Gives many devices their accounts, in the transaction of the caller: all of them or none, in one version.
+   * @throws AccountError `reserved-device-id`, `decommissioned`, `account-exists` (without `rotate`)
+   */
+  async grantAll(
+    transaction: Prisma.TransactionClient,
+    accounts: readonly { readonly device: DeviceId; readonly password: string }[],
+    { rotate }: { readonly rotate: boolean },
+  ): Promise<bigint> {
+    const devices = accounts.map(({ device }) => device);
+    const reserved = devices.find(isReservedDeviceId);
+    if (reserved !== undefined)
+      throw new AccountError(
+        'reserved-device-id',
+        `${reserved}: ids that begin with "muster-" are kept for services; choose another id`,
+      );
+    // Locks out decommissionings of the same devices; in one order, so that two requests do not wait for each other.
+    await transaction.$executeRaw`SELECT 1 FROM device WHERE id = ANY(${devices}::text[]) ORDER BY id FOR UPDATE`;
+    const [tombstone] = await transaction.tombstone.findMany({ where: { device: { in: devices } }, take: 1 });
+    if (tombstone !== undefined)
+      throw new AccountError('decommissioned', `${tombstone.device} has been decommissioned: its id stays silent`);
+    const [known] = rotate
+      ? []
+      : await transaction.brokerAccount.findMany({ where: { username: { in: devices } }, take: 1 });
+    if (known !== undefined)
+      throw new AccountError(
+        'account-exists',
+        `${known.username} has an account; rotate its password, or revoke it first`,
+      );
+    await this.#put(
+      transaction,
+      accounts.map(({ device, password }) => ({ username: device, kind: 'device', password })),
+    );
+    return bumpVersion(transaction);
+  }
+
+  async #put(
+    transaction: Prisma.TransactionClient,
+    accounts: readonly { readonly username: string; readonly kind: string; readonly password: string }[],
+  ): Promise<void> {
+    const rows = accounts.map(({ username, kind, password }) => ({ username, kind, hash: passwordHash(password) }));
+    await transaction.$executeRaw`
+      INSERT INTO broker_account (username, kind, password_hash)
+      SELECT username, kind, hash FROM jsonb_to_recordset(${JSON.stringify(rows)}::jsonb) AS row(username text, kind text, hash text)
+      ON CONFLICT (username) DO UPDATE
+      SET password_hash = excluded.password_hash, kind = excluded.kind, changed_at = now()`;
   }
 
   /** The newest version, in the transaction of the caller: every account that was taken away before is not in it. */

@@ -208,12 +208,7 @@ export class LocalSystem {
 }
 
 /** Accounts of services and virtual devices, and the token of whoever starts the system. */
-async function provision(
-  postgresUrl: string,
-  secrets: Secrets,
-  options: UpOptions,
-  fleet: HomeFleet,
-): Promise<void> {
+async function provision(postgresUrl: string, secrets: Secrets, options: UpOptions, fleet: HomeFleet): Promise<void> {
   const database = openDatabase(postgresUrl, 'up', 1);
   try {
     const shared = { kind: 'shared', username: SHARED_USERNAME, password: secrets.shared } as const;

@@ -84,6 +84,25 @@ export const credentialsSchema = z
 /** See {@link credentialsSchema}. */
 export type Credentials = z.infer<typeof credentialsSchema>;
 
+/** Whose accounts are wanted at once: all of them are made, or none. */
+export const credentialsRequestSchema = z
+  .strictObject({
+    devices: z
+      .array(deviceIdSchema)
+      .min(1)
+      .max(1_000)
+      .refine((ids) => new Set(ids).size === ids.length, 'a device stands twice'),
+    rotate: z.boolean().default(false).describe('true gives those that have an account a new password'),
+  })
+  .meta({ id: 'CredentialsRequest' });
+/** See {@link credentialsRequestSchema}. */
+export type CredentialsRequest = z.infer<typeof credentialsRequestSchema>;
+
+/** The accounts of many devices, in the order in which they were asked for. */
+export const credentialsListSchema = z.object({ items: z.array(credentialsSchema) }).meta({ id: 'CredentialsList' });
+/** See {@link credentialsListSchema}. */
+export type CredentialsList = z.infer<typeof credentialsListSchema>;
+
 /** What became of the account of a device. */
 export const revocationSchema = z
   .object({
