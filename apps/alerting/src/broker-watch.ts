@@ -1,10 +1,17 @@
-import { BrokerConnection, BrokerError, type BrokerTarget, type ConnectionEvent } from '@muster/broker';
+import {
+  BrokerConnection,
+  BrokerError,
+  type BrokerTarget,
+  type ConnectionEvent,
+  type ReceivedMessage,
+} from '@muster/broker';
 import type { Logger } from '@muster/service';
+import { BrokerFigures, type FigureName, type FigureRecord } from './broker-figures.ts';
 import type { BrokerCondition } from './fleet-view.ts';
 import type { Measurement } from './running-rule.ts';
 
 /** Where Mosquitto tells about itself (mosquitto(8), broker status), and what it is to a rule. */
-const FIGURES: ReadonlyMap<string, 'uptime' | 'broker-connections' | 'broker-dropped' | 'broker-retained'> = new Map([
+const FIGURES: ReadonlyMap<string, 'uptime' | FigureName> = new Map([
   ['$SYS/broker/uptime', 'uptime'],
   ['$SYS/broker/clients/connected', 'broker-connections'],
   ['$SYS/broker/publish/messages/dropped', 'broker-dropped'],
@@ -14,7 +21,7 @@ const NUMBER = /^(\d{1,15})(?: seconds)?$/;
 const MAX_FIGURE_BYTES = 40;
 /** A broker that does not answer is noticed within one and a half of it. */
 const KEEP_ALIVE_SECONDS = 10;
-/** Mosquitto tells a figure when it changes; rules that count over a time have to be asked all the same. */
+/** Mosquitto tells a figure when it changes; rules that count over a time have to be told all the same. */
 const REPEAT_MS = 5_000;
 /** Uptime is told in steps, and on its way. */
 const UPTIME_TOLERANCE_MS = 30_000;
@@ -23,7 +30,7 @@ const UPTIME_TOLERANCE_MS = 30_000;
 export function decodeFigure(
   topic: string,
   payload: Uint8Array,
-): { readonly source: string; readonly value: number } | undefined {
+): { readonly source: 'uptime' | FigureName; readonly value: number } | undefined {
   const source = FIGURES.get(topic);
   if (source === undefined || payload.length > MAX_FIGURE_BYTES) return undefined;
   const number = NUMBER.exec(Buffer.from(payload).toString())?.[1];
@@ -37,6 +44,8 @@ export interface BrokerWatchOptions {
   readonly maxConnections: number;
   readonly onCondition: (broker: string, condition: BrokerCondition) => void;
   readonly onMeasurement: (measurement: Measurement) => void;
+  /** Called with a figure that the next process has to know. */
+  readonly onFigure: (figure: FigureRecord) => void;
   readonly onEvent: (event: ConnectionEvent) => void;
   readonly logger: Logger;
 }
@@ -44,7 +53,7 @@ export interface BrokerWatchOptions {
 interface Watched {
   readonly name: string;
   readonly connection: BrokerConnection;
-  readonly figures: Map<string, number>;
+  readonly figures: BrokerFigures;
   bootedMs: number | null;
   condition: BrokerCondition;
 }
@@ -59,9 +68,14 @@ export class BrokerWatch {
     this.#options = options;
   }
 
-  /** Begins to watch; a broker is away until it has answered. */
-  start(): void {
-    this.#watched = this.#options.brokers.map((broker) => this.#watch(broker));
+  /**
+   * Begins to watch; a broker is away until it has answered.
+   * @param before figures on record
+   */
+  start(before: readonly FigureRecord[]): void {
+    this.#watched = this.#options.brokers.map((broker) =>
+      this.#watch(broker, new Map(before.filter((one) => one.broker === broker.name).map((one) => [one.name, one]))),
+    );
     for (const watched of this.#watched) this.#tell(watched);
     this.#timer = setInterval(() => this.again(), REPEAT_MS);
   }
@@ -74,10 +88,11 @@ export class BrokerWatch {
   /** Stops. */
   async close(): Promise<void> {
     clearInterval(this.#timer);
+    for (const watched of this.#watched) if (watched.condition.kind === 'there') this.#record(watched);
     await Promise.all(this.#watched.map(({ connection }) => connection.close(0)));
   }
 
-  #watch(broker: BrokerTarget): Watched {
+  #watch(broker: BrokerTarget, before: ReadonlyMap<FigureName, FigureRecord>): Watched {
     const connection = new BrokerConnection({
       broker,
       clientId: `muster-alerting-${broker.name}`,
@@ -85,13 +100,8 @@ export class BrokerWatch {
       keepAliveSeconds: KEEP_ALIVE_SECONDS,
       statusTopic: 'muster/services/alerting',
       subscriptions: [...FIGURES.keys()].map((filter) => ({ filter, qos: 0 })),
-      onMessage: ({ topic, payload, receivedAtMs }, settle) => {
-        const figure = decodeFigure(topic, payload);
-        if (figure?.source === 'uptime') this.#booted(watched, receivedAtMs - figure.value * 1_000);
-        else if (figure !== undefined) {
-          watched.figures.set(figure.source, figure.value);
-          this.#measure(watched, figure.source, figure.value);
-        }
+      onMessage: (message, settle) => {
+        this.#take(watched, message);
         settle('acknowledge');
       },
       onEvent: (event) => this.#onEvent(watched, event),
@@ -99,7 +109,7 @@ export class BrokerWatch {
     const watched: Watched = {
       name: broker.name,
       connection,
-      figures: new Map(),
+      figures: new BrokerFigures(before, Date.now()),
       bootedMs: null,
       condition: { kind: 'away', sinceMs: Date.now() },
     };
@@ -116,9 +126,8 @@ export class BrokerWatch {
     }
     if (event.kind === 'disconnected' && watched.condition.kind === 'there') {
       watched.condition = { kind: 'away', sinceMs: nowMs };
-      // A broker that comes back may begin anew: what it said before is no longer true.
-      watched.figures.clear();
       watched.bootedMs = null;
+      this.#record(watched);
       this.#tell(watched);
     }
     if (event.kind === 'failed' && event.error instanceof BrokerError && event.error.code === 'subscription-refused') {
@@ -130,7 +139,33 @@ export class BrokerWatch {
     }
   }
 
-  #booted(watched: Watched, bootedMs: number): void {
+  #take(watched: Watched, { topic, payload, retain, receivedAtMs }: ReceivedMessage): void {
+    const figure = decodeFigure(topic, payload);
+    if (figure === undefined) return;
+    const { source, value } = figure;
+    const { figures, name: broker } = watched;
+    const before = figures.dropped;
+    // A window grows from what it was told before.
+    if (source === 'broker-dropped') this.#measure(watched, source);
+    if (source === 'uptime') this.#booted(watched, receivedAtMs - value * 1_000, receivedAtMs);
+    else {
+      figures.take(source, value, retain, receivedAtMs);
+      this.#measure(watched, source);
+    }
+    // Levels change all the time and go on record at the end.
+    const { dropped } = figures;
+    if (dropped !== undefined && dropped !== before)
+      this.#options.onFigure({ broker, name: 'broker-dropped', value: dropped, seenMs: receivedAtMs });
+  }
+
+  /** Puts figures on record as they stood when the broker was last heard. */
+  #record({ name: broker, figures }: Watched): void {
+    figures.disconnected();
+    for (const [name, figure] of figures.figures) this.#options.onFigure({ broker, name, ...figure });
+  }
+
+  #booted(watched: Watched, bootedMs: number, nowMs: number): void {
+    watched.figures.booted(bootedMs, nowMs);
     const isKnown = watched.bootedMs !== null && Math.abs(watched.bootedMs - bootedMs) < UPTIME_TOLERANCE_MS;
     if (isKnown) return;
     watched.bootedMs = bootedMs;
@@ -145,11 +180,15 @@ export class BrokerWatch {
   }
 
   #repeat(watched: Watched): void {
-    this.#measure(watched, 'broker-lost', watched.condition.kind === 'away' ? 1 : 0);
-    for (const [source, value] of watched.figures) this.#measure(watched, source, value);
+    const isAway = watched.condition.kind === 'away';
+    this.#options.onMeasurement({ source: 'broker-lost', subject: watched.name, value: isAway ? 1 : 0 });
+    // What nobody watches does not stand still.
+    if (!isAway) for (const source of watched.figures.measurements.keys()) this.#measure(watched, source);
   }
 
-  #measure({ name }: Watched, source: string, raw: number): void {
+  #measure({ name, figures }: Watched, source: FigureName): void {
+    const raw = figures.measurements.get(source);
+    if (raw === undefined) return;
     const value = source === 'broker-connections' ? (raw / this.#options.maxConnections) * 100 : raw;
     this.#options.onMeasurement({ source, subject: name, value });
   }

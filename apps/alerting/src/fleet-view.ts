@@ -20,6 +20,17 @@ export type BrokerCondition =
       readonly bootedMs: number | null;
     };
 
+/** A time in which a broker ended and was started again: that devices behind it were lost then was its own doing. */
+export interface Outage {
+  readonly fromMs: number;
+  readonly untilMs: number;
+}
+
+/** An outage on record. */
+export interface OutageRecord extends Outage {
+  readonly broker: string;
+}
+
 /**
  * Until when the loss of a device behind a broker is no news: while the broker is away, and for a grace after its start
  * (mqtt-pitfalls P6, P7), because a broker that ends publishes every will, and devices need a while to come back.

@@ -10,15 +10,18 @@ import {
   type TombstoneSet,
 } from '@muster/database';
 import type { Logger } from '@muster/service';
+import type { StoredAlerts } from './alert-store.ts';
 import { BrokerWatch } from './broker-watch.ts';
 import { compile, concerns, presenceValue, type Condition } from './condition.ts';
 import type { Engine } from './engine.ts';
 import { FleetStore } from './fleet-store.ts';
+import type { Journal } from './journal.ts';
 import { Probes } from './probes.ts';
 
 /** Where what happens comes from. */
 export interface InputOptions {
   readonly engine: Engine;
+  readonly journal: Pick<Journal, 'figure'>;
   readonly database: PrismaClient;
   readonly postgresUrl: string;
   readonly brokers: readonly BrokerTarget[];
@@ -84,6 +87,7 @@ export class Inputs {
         if (condition.kind === 'away' && this.#devicesTimer !== undefined) void this.#readDevices();
       },
       onMeasurement: (measurement) => engine.run((nowMs) => engine.evaluator.measure(measurement, nowMs)),
+      onFigure: (figure) => options.journal.figure(figure),
       onEvent: () => undefined,
       logger,
     });
@@ -119,13 +123,16 @@ export class Inputs {
   }
 
   /** Looks at everything as it stands, then follows what changes; the engine is opened in between. */
-  async start(connectTimeoutMs: number, noticePosition: bigint): Promise<void> {
+  async start(
+    connectTimeoutMs: number,
+    { noticePosition, figures }: Pick<StoredAlerts, 'noticePosition' | 'figures'>,
+  ): Promise<void> {
     const { engine, tombstones } = this.#options;
     const position = await this.#store.presencePosition();
     const losses = await this.#store.lossesSince(new Date(Date.now() - DAY_MS));
     const devices = await this.#store.devices();
     engine.run((nowMs) => engine.evaluator.losses(losses, nowMs));
-    this.#watch.start();
+    this.#watch.start(figures);
     engine.run((nowMs) => {
       for (const [device, facts] of devices) engine.evaluator.device(device, facts, nowMs);
     });
