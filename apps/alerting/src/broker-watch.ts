@@ -111,7 +111,7 @@ export class BrokerWatch {
       connection,
       figures: new BrokerFigures(before, Date.now()),
       bootedMs: null,
-      condition: { kind: 'away', sinceMs: Date.now() },
+      condition: { kind: 'away', sinceMs: null },
     };
     return watched;
   }

@@ -3,7 +3,8 @@ import type { LastValue } from '@muster/database';
 import TinyQueue from 'tinyqueue';
 import { elapse, INACTIVE, observe, stepOf, type AlertState } from './alert-machine.ts';
 import { concerns, presenceValue, readingSource, type Condition } from './condition.ts';
-import type { BrokerCondition, DeviceFacts, FleetView } from './fleet-view.ts';
+import { SETTLE_MS, type BrokerCondition, type DeviceFacts, type FleetView } from './fleet-view.ts';
+import { LossHistory, type Loss } from './losses.ts';
 import {
   endOf,
   startRunning,
@@ -13,7 +14,7 @@ import {
   type Running,
   type Step,
 } from './running-rule.ts';
-import { IncreaseWindow, Occurrences, RateWindow } from './windows.ts';
+import { IncreaseWindow, RateWindow } from './windows.ts';
 
 interface Appointment {
   readonly dueMs: number;
@@ -22,16 +23,6 @@ interface Appointment {
   readonly what: 'due' | 'silence' | 'losses';
 }
 
-/** That a device was lost; times are milliseconds since 1970. */
-export interface Loss {
-  readonly device: string;
-  readonly atMs: number;
-  /** The broker whose word it is. */
-  readonly broker: string | null;
-}
-
-/** A will arrives before the end of the connection to the broker that has published it is seen. */
-const SETTLE_MS = 1_500;
 /** A last value that is older says nothing about now, unless it is good news. */
 const RECENT_MS = 10 * 60_000;
 
@@ -48,11 +39,16 @@ export class Evaluator {
   /** By source, when each device was heard: by our clock, and by its own. */
   readonly #heard = new Map<string, Map<string, number>>();
   readonly #newest = new Map<string, Map<string, number>>();
+  readonly #losses: LossHistory;
+  /** How far back losses are known, from when they were read. */
+  #lossesWithinMs = 0;
 
   constructor(
     private readonly fleet: FleetView,
     private readonly onStep: (step: Step) => void,
-  ) {}
+  ) {
+    this.#losses = new LossHistory((loss) => fleet.lossCountsFromMs(loss));
+  }
 
   /** The metrics that rules look at. */
   get metrics(): ReadonlySet<string> {
@@ -61,6 +57,17 @@ export class Evaluator {
         'metric' in rule && rule.metric !== undefined ? [rule.metric] : [],
       ),
     );
+  }
+
+  /** The longest time over which a rule counts losses; 0 where none does. */
+  get lossesWithinMs(): number {
+    const flapping = [...this.#running.values()].filter(({ condition }) => condition.source === 'losses');
+    return Math.max(0, ...flapping.map(({ condition }) => condition.windowMs));
+  }
+
+  /** Whether rules count losses over a longer time than is known. */
+  get lacksLosses(): boolean {
+    return this.#lossesWithinMs < this.lossesWithinMs;
   }
 
   /** Whether a rule looks at a source. */
@@ -113,6 +120,9 @@ export class Evaluator {
     }
     for (const source of this.#heard.keys()) if (!this.#bySource.has(source)) this.#heard.delete(source);
     for (const source of this.#newest.keys()) if (!this.#bySource.has(source)) this.#newest.delete(source);
+    // What no rule looked at any more has been forgotten.
+    this.#lossesWithinMs = Math.min(this.#lossesWithinMs, this.lossesWithinMs);
+    this.#countAllLosses(nowMs);
   }
 
   /** Goes on with alerts that were open; answers those whose rule is gone. */
@@ -182,20 +192,21 @@ export class Evaluator {
     }
   }
 
-  /** Takes losses of devices, in their order: how often each was lost is counted when all are known. */
+  /** Takes losses as they come. */
   losses(losses: readonly Loss[], nowMs: number): void {
-    const lost = new Map<Running, Set<string>>();
-    for (const { device, atMs, broker } of losses) {
-      if (this.fleet.holdUntilMs(broker) > atMs) continue;
-      for (const running of this.#concerned('losses', device)) {
-        const { windowMs, limit } = running.condition;
-        const occurrences = running.losses.get(device) ?? new Occurrences(windowMs, 2 * limit);
-        running.losses.set(device, occurrences);
-        occurrences.add(atMs);
-        lost.set(running, (lost.get(running) ?? new Set()).add(device));
-      }
-    }
-    for (const [running, devices] of lost) for (const device of devices) this.#countLosses(running, device, nowMs);
+    for (const loss of losses) this.#losses.add(loss);
+    for (const device of new Set(losses.map((loss) => loss.device)))
+      for (const running of this.#concerned('losses', device)) this.#countLosses(running, device, nowMs);
+  }
+
+  /**
+   * Takes all losses of a time: at the start, and for new rules. Those that are known already count once.
+   * @param withinMs how far back they go; as far as {@link lossesWithinMs}, or counts stay unknown
+   */
+  lossHistory(losses: readonly Loss[], withinMs: number, nowMs: number): void {
+    for (const loss of losses) this.#losses.add(loss);
+    this.#lossesWithinMs = withinMs;
+    this.#countAllLosses(nowMs);
   }
 
   /** Takes that a broker went away or came back: what devices behind it do is judged anew. */
@@ -206,10 +217,9 @@ export class Evaluator {
       for (const running of this.#absences.matches(device)) this.#watch(running, device, nowMs);
       for (const running of this.#concerned('presence', device))
         if (running.active.get(device)?.state.phase === 'pending') this.#observe(running, device, 1, nowMs);
-      if (condition.kind === 'there') continue;
-      for (const running of this.#concerned('losses', device))
-        running.losses.get(device)?.forgetSince(condition.sinceMs - 2 * SETTLE_MS);
     }
+    // What was its own doing is known now, and what was not is no longer held back.
+    if (condition.kind === 'there') this.#countAllLosses(nowMs);
   }
 
   /** Takes a measurement of something that is no device. */
@@ -233,9 +243,10 @@ export class Evaluator {
   forget(device: string, nowMs: number): void {
     this.fleet.forget(device);
     for (const heard of [...this.#heard.values(), ...this.#newest.values()]) heard.delete(device);
+    this.#losses.forget(device);
     for (const running of this.#running.values()) {
       const active = running.active.get(device);
-      for (const remembered of [running.active, running.rates, running.losses]) remembered.delete(device);
+      for (const remembered of [running.active, running.rates, running.recounts]) remembered.delete(device);
       running.watched.delete(device);
       if (active !== undefined)
         this.onStep({ ...active, condition: running.condition, subject: device, step: endOf(active.state), nowMs });
@@ -246,10 +257,13 @@ export class Evaluator {
   tick(nowMs: number): void {
     for (let next = this.#schedule.peek(); next !== undefined && next.dueMs <= nowMs; next = this.#schedule.peek()) {
       this.#schedule.pop();
-      const { running, subject, what } = next;
+      const { running, subject, what, dueMs } = next;
       if (running.isRemoved) continue;
-      if (what === 'losses') this.#countLosses(running, subject, nowMs);
-      else if (what === 'silence') {
+      if (what === 'losses') {
+        if (running.recounts.get(subject) !== dueMs) continue;
+        running.recounts.delete(subject);
+        this.#countLosses(running, subject, nowMs);
+      } else if (what === 'silence') {
         if (running.watched.delete(subject)) this.#watch(running, subject, nowMs);
       } else {
         const active = running.active.get(subject);
@@ -343,13 +357,25 @@ export class Evaluator {
     this.#schedule.push({ dueMs: sinceMs + windowMs, running, subject: device, what: 'silence' });
   }
 
+  #countAllLosses(nowMs: number): void {
+    for (const running of this.#running.values()) {
+      if (running.condition.source !== 'losses') continue;
+      for (const device of new Set([...running.active.keys(), ...this.#losses.devices]))
+        if (concerns(running.condition, device)) this.#countLosses(running, device, nowMs);
+    }
+  }
+
   #countLosses(running: Running, device: string, nowMs: number): void {
-    const losses = running.losses.get(device);
-    if (losses === undefined) return;
-    const { count, changesAtMs } = losses.count(nowMs);
-    this.#observe(running, device, count, nowMs);
-    if (changesAtMs === undefined) running.losses.delete(device);
-    else this.#schedule.push({ dueMs: changesAtMs, running, subject: device, what: 'losses' });
+    const { windowMs, verdict } = running.condition;
+    const { count, isOpen, changesAtMs } = this.#losses.count(device, windowMs, nowMs);
+    // There may be more losses than are known, and never fewer.
+    const isKnown = !isOpen && this.#lossesWithinMs >= windowMs;
+    if (isKnown || verdict(count) === 'breached') this.#observe(running, device, count, nowMs);
+    if (changesAtMs === undefined) this.#losses.prune(device, nowMs - this.lossesWithinMs);
+    else if (changesAtMs !== running.recounts.get(device)) {
+      running.recounts.set(device, changesAtMs);
+      this.#schedule.push({ dueMs: changesAtMs, running, subject: device, what: 'losses' });
+    }
   }
 }
 

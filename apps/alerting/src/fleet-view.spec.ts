@@ -1,5 +1,14 @@
 import { describe, expect, it } from 'vitest';
-import { FleetView, holdUntilMs, silentSinceMs, type BrokerCondition, type DeviceFacts } from './fleet-view.ts';
+import {
+  FleetView,
+  holdUntilMs,
+  outageOf,
+  silentSinceMs,
+  type BrokerCondition,
+  type DeviceFacts,
+  type Outage,
+  type OutageRecord,
+} from './fleet-view.ts';
 
 const GRACE_MS = 60;
 const away: BrokerCondition = { kind: 'away', sinceMs: 900 };
@@ -25,6 +34,33 @@ describe('the loss of a device behind a broker', () => {
     ['that does not tell its uptime is no news for a grace after we are back', there(1_000, null), 1_060],
   ])('%s', (_, condition, untilMs) => {
     expect(holdUntilMs(condition, GRACE_MS)).toBe(untilMs);
+  });
+});
+
+describe('a broker that is there again', () => {
+  const awayAt = (sinceMs: number | null): BrokerCondition => ({ kind: 'away', sinceMs });
+  it.each<[string, BrokerCondition | undefined, BrokerCondition, Outage | undefined]>([
+    ['had ended when it was started since', awayAt(50_000), there(60_000, 59_000), { fromMs: 47_000, untilMs: 62_000 }],
+    ['had not when it has run all the time', awayAt(50_000), there(60_000, 5_000), undefined],
+    ['may have when it does not tell', awayAt(50_000), there(60_000, null), { fromMs: 47_000, untilMs: 63_000 }],
+    ['ended before we looked', awayAt(null), there(60_000, 50_000), { fromMs: 49_940, untilMs: 53_000 }],
+    ['was there when we began, for all we know', awayAt(null), there(60_000, null), undefined],
+    ['only tells its uptime later', there(60_000, null), there(60_000, 59_000), undefined],
+  ])('%s', (_, before, after, outage) => {
+    expect(outageOf(before, after, GRACE_MS)).toEqual(outage);
+  });
+
+  it('has one outage for each start, over all connections and restarts of ours', () => {
+    const outages: OutageRecord[] = [];
+    for (let process = 0; process < 3; process += 1) {
+      const fleet = new FleetView(GRACE_MS, (outage) => outages.push(outage));
+      for (const outage of outages) fleet.restoreOutage(outage);
+      fleet.setBroker('b', awayAt(null));
+      fleet.setBroker('b', there(100_000, 50_000 + process));
+      fleet.setBroker('b', awayAt(200_000));
+      fleet.setBroker('b', there(200_100, 50_009));
+    }
+    expect(outages).toEqual([{ broker: 'b', fromMs: 49_940, untilMs: 53_000 }]);
   });
 });
 

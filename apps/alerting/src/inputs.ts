@@ -32,7 +32,6 @@ export interface InputOptions {
   readonly onEvent: (event: ConnectionEvent) => void;
 }
 
-const DAY_MS = 86_400_000;
 const TOMBSTONE_CHECK_MS = 2_000;
 const DEVICES_CHECK_MS = 60_000;
 /** Several brokers are connected at the same time, and each would ask for all last values. */
@@ -74,7 +73,7 @@ export class Inputs {
             nowMs,
           ),
         ),
-      onGap: () => this.#readLastValuesSoon(),
+      onGap: () => this.#readPastSoon(),
       onEvent,
       onRefused: ({ broker }, error) => logger.warn({ broker, reason: error.message }, 'not a digest'),
     });
@@ -129,10 +128,10 @@ export class Inputs {
   ): Promise<void> {
     const { engine, tombstones } = this.#options;
     const position = await this.#store.presencePosition();
-    const losses = await this.#store.lossesSince(new Date(Date.now() - DAY_MS));
     const devices = await this.#store.devices();
-    engine.run((nowMs) => engine.evaluator.losses(losses, nowMs));
+    // Losses are judged when it is known of each broker whether it has ended.
     this.#watch.start(figures);
+    await this.#readLosses();
     engine.run((nowMs) => {
       for (const [device, facts] of devices) engine.evaluator.device(device, facts, nowMs);
     });
@@ -161,7 +160,7 @@ export class Inputs {
       for (const [device, facts] of engine.fleet.devices) engine.evaluator.device(device, facts, nowMs);
     });
     this.#digest.want(engine.evaluator.metrics);
-    this.#readLastValuesSoon();
+    this.#readPastSoon();
     this.#watch.again();
     this.#probes.again().catch((error: unknown) => {
       // Each of them is tried again in its time, which tells what is wrong.
@@ -197,13 +196,13 @@ export class Inputs {
     await Promise.all([this.#notices.close(), this.#presence.close(), this.#digest.close(), this.#watch.close()]);
   }
 
-  #readLastValuesSoon(delayMs = GAP_GATHER_MS): void {
+  #readPastSoon(delayMs = GAP_GATHER_MS): void {
     this.#gapTimer ??= setTimeout(() => {
       this.#gapTimer = undefined;
-      this.#readLastValues().catch((error: unknown) => {
+      Promise.all([this.#readLastValues(), this.#readLosses()]).catch((error: unknown) => {
         const reason = error instanceof Error ? error.message : String(error);
-        this.#options.logger.warn({ reason }, 'last values could not be read; they are tried again');
-        this.#readLastValuesSoon(READ_AGAIN_MS);
+        this.#options.logger.warn({ reason }, 'last values and losses could not be read; they are tried again');
+        this.#readPastSoon(READ_AGAIN_MS);
       });
     }, delayMs);
   }
@@ -219,13 +218,21 @@ export class Inputs {
     );
   }
 
+  async #readLosses(): Promise<void> {
+    const { engine } = this.#options;
+    if (!engine.evaluator.lacksLosses) return;
+    const withinMs = engine.evaluator.lossesWithinMs;
+    const losses = await this.#store.lossesSince(new Date(Date.now() - withinMs));
+    engine.run((nowMs) => engine.evaluator.lossHistory(losses, withinMs, nowMs));
+  }
+
   #presenceChanged(changes: readonly PresenceEvent[]): void {
     const { engine, tombstones } = this.#options;
     const newest = new Map(changes.map((change) => [change.device, change]));
     engine.run((nowMs) => {
       engine.evaluator.losses(
-        changes.flatMap(({ to, device, atMs, evidence: { broker } }) =>
-          to === 'lost' ? [{ device, atMs, broker }] : [],
+        changes.flatMap(({ id, to, device, atMs, evidence: { broker, retained } }) =>
+          to === 'lost' && !tombstones.has(device) ? [{ id, device, atMs, broker, isReplay: retained }] : [],
         ),
         nowMs,
       );

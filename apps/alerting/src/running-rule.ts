@@ -1,6 +1,6 @@
 import type { AlertState } from './alert-machine.ts';
 import type { Condition } from './condition.ts';
-import type { IncreaseWindow, Occurrences, RateWindow } from './windows.ts';
+import type { IncreaseWindow, RateWindow } from './windows.ts';
 
 /** Something that people ask for has happened to one rule and one subject. */
 export interface Step {
@@ -42,7 +42,8 @@ export interface Running {
   readonly active: Map<string, Active>;
   readonly rates: Map<string, RateWindow>;
   readonly increases: Map<string, IncreaseWindow>;
-  readonly losses: Map<string, Occurrences>;
+  /** When losses of devices are counted next. */
+  readonly recounts: Map<string, number>;
   /** Devices whose silence is being watched: each has one entry in the schedule. */
   readonly watched: Set<string>;
   isRemoved: boolean;
@@ -55,7 +56,7 @@ export function startRunning(condition: Condition): Running {
     active: new Map(),
     rates: new Map(),
     increases: new Map(),
-    losses: new Map(),
+    recounts: new Map(),
     watched: new Set(),
     isRemoved: false,
   };

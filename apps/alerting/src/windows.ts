@@ -62,31 +62,3 @@ export class IncreaseWindow {
     return { increase: this.#total - (this.#samples[0]?.value ?? this.#total), isComplete };
   }
 }
-
-/** How often something has happened within a time. */
-export class Occurrences {
-  #times: number[] = [];
-
-  constructor(
-    private readonly withinMs: number,
-    private readonly atMost: number,
-  ) {}
-
-  /** Takes one more. */
-  add(atMs: number): void {
-    this.#times.push(atMs);
-    if (this.#times.length > this.atMost) this.#times.shift();
-  }
-
-  /** Forgets those since a time: they were something else. */
-  forgetSince(atMs: number): void {
-    this.#times = this.#times.filter((time) => time < atMs);
-  }
-
-  /** How many there are, and when the first of them is too old; undefined where there is none. */
-  count(nowMs: number): { readonly count: number; readonly changesAtMs: number | undefined } {
-    this.#times = this.#times.filter((time) => time > nowMs - this.withinMs);
-    const [first] = this.#times;
-    return { count: this.#times.length, changesAtMs: first === undefined ? undefined : first + this.withinMs };
-  }
-}
