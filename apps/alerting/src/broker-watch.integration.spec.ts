@@ -21,6 +21,7 @@ function watching(before: readonly FigureRecord[] = []): {
     maxConnections: 100,
     onCondition: () => undefined,
     onMeasurement: (measurement) => measured.push(measurement),
+    onIngestion: () => undefined,
     onFigure: (figure) => record.set(figure.name, figure),
     onEvent: () => undefined,
     logger: { warn: vi.fn() } as unknown as Logger,

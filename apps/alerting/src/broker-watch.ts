@@ -6,6 +6,7 @@ import {
   type ReceivedMessage,
 } from '@muster/broker';
 import type { Logger } from '@muster/service';
+import { z } from 'zod';
 import { BrokerFigures, type FigureName, type FigureRecord } from './broker-figures.ts';
 import type { BrokerCondition } from './fleet-view.ts';
 import type { Measurement } from './running-rule.ts';
@@ -17,8 +18,12 @@ const FIGURES: ReadonlyMap<string, 'uptime' | FigureName> = new Map([
   ['$SYS/broker/publish/messages/dropped', 'broker-dropped'],
   ['$SYS/broker/retained messages/count', 'broker-retained'],
 ]);
+/** Where ingestion says of each broker whether it listens to it. */
+const INGESTION_TOPIC = 'muster/services/ingestion';
+const serviceStatusSchema = z.object({ status: z.enum(['online', 'offline']), timestamp: z.number().optional() });
 const NUMBER = /^(\d{1,15})(?: seconds)?$/;
 const MAX_FIGURE_BYTES = 40;
+const MAX_STATUS_BYTES = 1_000;
 /** A broker that does not answer is noticed within one and a half of it. */
 const KEEP_ALIVE_SECONDS = 10;
 /** Mosquitto tells a figure when it changes; rules that count over a time have to be told all the same. */
@@ -37,6 +42,20 @@ export function decodeFigure(
   return number === undefined ? undefined : { source, value: Number(number) };
 }
 
+/** Whether a service is there, and since when it is, as far as it says so; undefined for what is no status of a service. */
+export function decodeServiceStatus(
+  payload: Uint8Array,
+): { readonly isOnline: boolean; readonly sinceMs: number | undefined } | undefined {
+  if (payload.length > MAX_STATUS_BYTES) return undefined;
+  try {
+    const { status, timestamp } = serviceStatusSchema.parse(JSON.parse(Buffer.from(payload).toString()));
+    return { isOnline: status === 'online', sinceMs: timestamp };
+  } catch {
+    // Whatever it is, it says nothing about the service.
+    return undefined;
+  }
+}
+
 /** What is done with what brokers tell. */
 export interface BrokerWatchOptions {
   readonly brokers: readonly BrokerTarget[];
@@ -44,6 +63,8 @@ export interface BrokerWatchOptions {
   readonly maxConnections: number;
   readonly onCondition: (broker: string, condition: BrokerCondition) => void;
   readonly onMeasurement: (measurement: Measurement) => void;
+  /** Called when ingestion listens to a broker, and when it does not. */
+  readonly onIngestion: (broker: string, isListening: boolean, sinceMs: number) => void;
   /** Called with a figure that the next process has to know. */
   readonly onFigure: (figure: FigureRecord) => void;
   readonly onEvent: (event: ConnectionEvent) => void;
@@ -56,6 +77,7 @@ interface Watched {
   readonly figures: BrokerFigures;
   bootedMs: number | null;
   condition: BrokerCondition;
+  isIngestionRefused: boolean;
 }
 
 /** A connection of its own to each broker: whether it is there, and what it tells of itself. */
@@ -99,7 +121,7 @@ export class BrokerWatch {
       sessionExpirySeconds: 0,
       keepAliveSeconds: KEEP_ALIVE_SECONDS,
       statusTopic: 'muster/services/alerting',
-      subscriptions: [...FIGURES.keys()].map((filter) => ({ filter, qos: 0 })),
+      subscriptions: [...FIGURES.keys(), INGESTION_TOPIC].map((filter) => ({ filter, qos: 0 })),
       onMessage: (message, settle) => {
         this.#take(watched, message);
         settle('acknowledge');
@@ -112,6 +134,7 @@ export class BrokerWatch {
       figures: new BrokerFigures(before, Date.now()),
       bootedMs: null,
       condition: { kind: 'away', sinceMs: null },
+      isIngestionRefused: false,
     };
     return watched;
   }
@@ -130,16 +153,28 @@ export class BrokerWatch {
       this.#record(watched);
       this.#tell(watched);
     }
-    if (event.kind === 'failed' && event.error instanceof BrokerError && event.error.code === 'subscription-refused') {
-      this.#options.logger.warn(
-        { broker: watched.name, reason: event.error.message },
-        'the broker tells nothing about itself: whether it is there is watched, its figures are not; let the account read $SYS/broker/#',
-      );
-      void watched.connection.unsubscribe([...FIGURES.keys()]);
-    }
+    if (event.kind === 'failed' && event.error instanceof BrokerError && event.error.code === 'subscription-refused')
+      this.#refused(watched, event.error);
+  }
+
+  /** A refusal does not say of what: whether ingestion is there is given up first, and what the broker tells of itself then. */
+  #refused(watched: Watched, { message: reason }: BrokerError): void {
+    const [lost, filters] = watched.isIngestionRefused
+      ? ['its figures are not: let the account read $SYS/broker/#', [...FIGURES.keys()]]
+      : ['whether ingestion listens to it is not: let the account read muster/services/ingestion', [INGESTION_TOPIC]];
+    watched.isIngestionRefused = true;
+    const { name: broker, connection } = watched;
+    this.#options.logger.warn({ broker, reason }, `whether the broker is there is watched; ${lost}`);
+    void connection.unsubscribe(filters);
   }
 
   #take(watched: Watched, { topic, payload, retain, receivedAtMs }: ReceivedMessage): void {
+    if (topic === INGESTION_TOPIC) {
+      const status = decodeServiceStatus(payload);
+      if (status !== undefined)
+        this.#options.onIngestion(watched.name, status.isOnline, status.sinceMs ?? receivedAtMs);
+      return;
+    }
     const figure = decodeFigure(topic, payload);
     if (figure === undefined) return;
     const { source, value } = figure;

@@ -79,6 +79,16 @@ describe('silence of a device', () => {
   ])('%s', (_, device, broker, sinceMs) => {
     expect(silentSinceMs(50, device, broker)).toBe(sinceMs);
   });
+
+  it.each<[string, DeviceFacts | undefined, number | undefined]>([
+    ['is connected counts from its birth', facts('online'), 100],
+    ['sleeps counts from when it wanted to wake', facts('asleep', { wakeExpectedMs: 700 }), 700],
+    ['sleeps and said no time counts from its goodbye', facts('asleep'), 100],
+    ['is lost does not count', facts('lost'), undefined],
+    ['nobody knows anything of does not count', undefined, undefined],
+  ])('and was never heard and %s', (_, device, sinceMs) => {
+    expect(silentSinceMs(undefined, device, there(90, 5))).toBe(sinceMs);
+  });
 });
 
 describe('the fleet', () => {

@@ -73,15 +73,19 @@ export function holdUntilMs(condition: BrokerCondition | undefined, graceMs: num
 
 /**
  * Since when silence of a device counts; undefined where it is known to be away, which says it all. A birth begins it
- * anew, a sleeper has time until it wanted to wake, and a broker that was away let nobody speak.
+ * anew, a sleeper has time until it wanted to wake, and a broker that was away let nobody speak. Who was never heard
+ * has been silent since it is there.
  */
 export function silentSinceMs(
-  heardMs: number,
+  heardMs: number | undefined,
   device: DeviceFacts | undefined,
   broker: BrokerCondition | undefined,
 ): number | undefined {
   if (broker?.kind === 'away') return undefined;
-  const lastMs = Math.max(heardMs, broker?.bootedMs ?? broker?.connectedMs ?? 0);
+  const isThere = device?.state === 'online' || device?.state === 'stale' || device?.state === 'asleep';
+  const beganMs = heardMs ?? (isThere ? device.sinceMs : undefined);
+  if (beganMs === undefined) return undefined;
+  const lastMs = Math.max(beganMs, broker?.bootedMs ?? broker?.connectedMs ?? 0);
   switch (device?.state) {
     case 'lost':
     case 'offline':
@@ -179,8 +183,14 @@ export class FleetView {
     return atMs < startedMs ? settledMs : Math.max(settledMs, startedMs + this.graceMs);
   }
 
+  /** Whether the broker of a device is away. */
+  isAway(device: string): boolean {
+    const broker = this.#devices.get(device)?.broker;
+    return broker != null && this.#brokers.get(broker)?.kind === 'away';
+  }
+
   /** See {@link silentSinceMs}. */
-  silentSinceMs(device: string, heardMs: number): number | undefined {
+  silentSinceMs(device: string, heardMs: number | undefined): number | undefined {
     const facts = this.#devices.get(device);
     return silentSinceMs(heardMs, facts, facts?.broker == null ? undefined : this.#brokers.get(facts.broker));
   }

@@ -86,6 +86,8 @@ export class Inputs {
         if (condition.kind === 'away' && this.#devicesTimer !== undefined) void this.#readDevices();
       },
       onMeasurement: (measurement) => engine.run((nowMs) => engine.evaluator.measure(measurement, nowMs)),
+      onIngestion: (broker, isListening, sinceMs) =>
+        engine.run((nowMs) => engine.evaluator.ingestion(broker, isListening, Math.min(sinceMs, nowMs), nowMs)),
       onFigure: (figure) => options.journal.figure(figure),
       onEvent: () => undefined,
       logger,
@@ -96,9 +98,10 @@ export class Inputs {
       ingestionUrls: options.ingestionUrls,
       uses: (source) => engine.evaluator.uses(source),
       onMeasurement: (measurement) => engine.run((nowMs) => engine.evaluator.measure(measurement, nowMs)),
-      onHeard: (heard) =>
+      onHeard: (heard, untilMs) =>
         engine.run((nowMs) => {
           for (const { device, heardMs } of heard) engine.evaluator.heard(device, Math.min(heardMs, nowMs), nowMs);
+          engine.evaluator.looked(untilMs, nowMs);
         }),
       logger,
     });
@@ -220,8 +223,8 @@ export class Inputs {
 
   async #readLosses(): Promise<void> {
     const { engine } = this.#options;
-    if (!engine.evaluator.lacksLosses) return;
-    const withinMs = engine.evaluator.lossesWithinMs;
+    const withinMs = engine.evaluator.lossesToReadMs;
+    if (withinMs === undefined) return;
     const losses = await this.#store.lossesSince(new Date(Date.now() - withinMs));
     engine.run((nowMs) => engine.evaluator.lossHistory(losses, withinMs, nowMs));
   }

@@ -24,6 +24,11 @@ describe('the rate of change', () => {
     expect(ratesOf(60, [1000, 5], [1040, 5], [10, 5], [50, 7])).toEqual([undefined, 0, undefined, 3]);
   });
 
+  it('over a long time begins anew as well when a clock that was hours ahead is set right', () => {
+    const hour = 3_600_000;
+    expect(ratesOf(24 * hour, [20 * hour, 5], [0, 5], [12 * hour, 7])).toEqual([undefined, undefined, 4]);
+  });
+
   it('of a straight line is its slope, however often it is read', () => {
     fc.assert(
       fc.property(

@@ -1,3 +1,5 @@
+import { CLOCK_TOLERANCE_MS } from './hearing.ts';
+
 /** A window keeps at most so many samples; those that come closer together replace each other. */
 const MAX_SAMPLES = 48;
 
@@ -30,7 +32,7 @@ export class RateWindow {
     const last = this.#samples.at(-1);
     if (last !== undefined && atMs <= last.atMs) {
       // A clock that was set back: what came before cannot be compared.
-      if (last.atMs - atMs > this.perMs) this.#samples = [{ atMs, value }];
+      if (last.atMs - atMs > Math.min(this.perMs, CLOCK_TOLERANCE_MS)) this.#samples = [{ atMs, value }];
       return undefined;
     }
     // Silence is no change: over a gap nothing is known.
