@@ -5,6 +5,7 @@ import {
   ChannelFollower,
   NOTICE_CHANNEL,
   PresenceFeed,
+  type LastValue,
   type PresenceEvent,
   type PrismaClient,
   type TombstoneSet,
@@ -171,23 +172,29 @@ export class Inputs {
     });
   }
 
-  /** For how many devices a rule holds by what is known now; null where only time can tell. */
-  async breachingOf(rule: AlertRule): Promise<number | null> {
-    const condition = compile(rule, 0);
-    if (rule.kind === 'presence')
-      return [...this.#options.engine.fleet.devices].filter(
-        ([device, { state }]) => concerns(condition, device) && presenceValue(rule, state) > 0,
-      ).length;
-    if (rule.kind !== 'threshold') return null;
-    const values = await this.#store.lastValues([rule.metric]);
+  /** By name, for how many devices rules hold by what is known now; without those of which only time can tell. */
+  async breachingOf(rules: readonly AlertRule[]): Promise<ReadonlyMap<string, number>> {
+    const devices = [...this.#options.engine.fleet.devices];
+    const metrics = new Set(rules.flatMap((rule) => (rule.kind === 'threshold' ? [rule.metric] : [])));
     const nowMs = Date.now();
-    return values.filter(
-      ({ device, value, atMs }) =>
-        typeof value !== 'string' &&
-        concerns(condition, device) &&
-        Math.abs(nowMs - atMs) < RECENT_MS &&
-        condition.verdict(Number(value)) === 'breached',
-    ).length;
+    const valuesOf = new Map<string, LastValue[]>([...metrics].map((metric) => [metric, []]));
+    for (const value of await this.#store.lastValues([...metrics]))
+      if (typeof value.value !== 'string' && Math.abs(nowMs - value.atMs) < RECENT_MS)
+        valuesOf.get(value.metric)?.push(value);
+    return new Map(
+      rules.flatMap((rule): readonly (readonly [string, number])[] => {
+        const condition = compile(rule, 0);
+        if (rule.kind === 'presence') {
+          const isSo = devices.filter(([, { state }]) => presenceValue(rule, state) > 0);
+          return [[rule.name, isSo.filter(([device]) => concerns(condition, device)).length]];
+        }
+        if (rule.kind !== 'threshold') return [];
+        const isSo = (valuesOf.get(rule.metric) ?? []).filter(
+          ({ value }) => condition.verdict(Number(value)) === 'breached',
+        );
+        return [[rule.name, isSo.filter(({ device }) => concerns(condition, device)).length]];
+      }),
+    );
   }
 
   /** Stops. */

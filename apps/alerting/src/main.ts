@@ -106,7 +106,7 @@ if (process.argv.includes('--print-openapi')) {
     const upkeep = new Upkeep(store, deliveries, engine, logger);
     rules.watch({
       onRules: (conditions) => inputs.setRules(conditions),
-      breachingOf: (rule) => inputs.breachingOf(rule),
+      breachingOf: (asked) => inputs.breachingOf(asked),
     });
     return {
       controllers: API_CONTROLLERS,
@@ -141,6 +141,7 @@ if (process.argv.includes('--print-openapi')) {
         upkeep.start();
       },
       stop: [
+        () => rules.close(),
         () => upkeep.close(),
         () => resender.close(),
         () => inputs.close(),
