@@ -31,7 +31,7 @@ describe('alert rules in PostgreSQL', () => {
   });
   beforeEach(() => {
     inForce = [];
-    breachingOf = async (asked) => new Map(asked.map(({ name }) => [name, 7]));
+    breachingOf = (asked) => Promise.resolve(new Map(asked.map(({ name }) => [name, 7])));
     rules = new AlertRules(database, logger);
     rules.watch({
       onRules: (conditions: readonly Condition[]) => {
