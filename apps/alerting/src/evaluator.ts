@@ -189,7 +189,7 @@ export class Evaluator {
 
   /** Takes losses as they come. */
   losses(losses: readonly Loss[], nowMs: number): void {
-    for (const loss of losses) this.#losses.add(loss);
+    for (const loss of losses) if (this.#rules.concerned('losses', loss.device).length > 0) this.#losses.add(loss);
     for (const device of new Set(losses.map((loss) => loss.device)))
       for (const running of this.#rules.concerned('losses', device)) this.#countLosses(running, device, nowMs);
   }
@@ -241,8 +241,8 @@ export class Evaluator {
     this.#losses.forget(device);
     for (const running of this.#rules.all) {
       const active = running.active.get(device);
-      for (const remembered of [running.active, running.rates, running.recounts]) remembered.delete(device);
-      for (const remembered of [running.watched, running.overdue]) remembered.delete(device);
+      const { rates, recounts, watched, overdue } = running;
+      for (const remembered of [running.active, rates, recounts, watched, overdue]) remembered.delete(device);
       if (active !== undefined)
         this.onStep({ ...active, condition: running.condition, subject: device, step: endOf(active.state), nowMs });
     }
@@ -376,6 +376,7 @@ export class Evaluator {
   }
 
   #countAllLosses(nowMs: number): void {
+    this.#losses.keep((device) => this.#rules.concerned('losses', device).length > 0);
     for (const running of this.#rules.all) {
       if (running.condition.source !== 'losses') continue;
       for (const device of new Set([...running.active.keys(), ...this.#losses.devices]))

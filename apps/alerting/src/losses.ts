@@ -66,6 +66,11 @@ export class LossHistory {
     else this.#losses.set(device, kept);
   }
 
+  /** Forgets devices that no rule is about. */
+  keep(isConcerned: (device: string) => boolean): void {
+    for (const device of this.#losses.keys()) if (!isConcerned(device)) this.#losses.delete(device);
+  }
+
   /** Forgets a device. */
   forget(device: string): void {
     this.#losses.delete(device);
