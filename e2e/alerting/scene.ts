@@ -1,11 +1,11 @@
 import { randomBytes } from 'node:crypto';
-import { mkdtempSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import type { Alert, AlertPage } from '@muster/contract';
 import { freePort, mosquittoSource, startMosquitto, type ManagedProcess, type MosquittoPlan } from '@muster/engines';
 import mqtt, { type MqttClient } from 'mqtt';
-import { curl, muster, StartedSystem, stateFolder, type ReadyLine } from '../system.ts';
+import { curl, muster, StartedSystem, type ReadyLine } from '../system.ts';
 import { Alertmanager, HookServer, Mailbox } from './receivers.ts';
 
 const ACCOUNT = { username: 'muster', password: 'alerting-tests-only' };
@@ -87,7 +87,7 @@ export class AlertingScene {
       MUSTER_ALERTING_RECEIVERS: file,
       ALERTING_TEST_SECRET: secret,
     });
-    const system = await StartedSystem.start(['--devices', '0', '--dir', stateFolder()]);
+    const system = await StartedSystem.start(['--devices', '0', '--dir', path.join(folder, 'state')]);
     return new AlertingScene(folder, hook, mailbox, alertmanager, system, plans, brokers);
   }
 
@@ -100,6 +100,7 @@ export class AlertingScene {
     await this.system.stop();
     await Promise.all([this.hook.stop(), this.mailbox.stop(), this.alertmanager.stop()]);
     await Promise.all(this.brokers.map((broker) => broker.stop(5_000)));
+    rmSync(this.folder, { recursive: true });
   }
 
   /** A client at the broker; with an id it is a device that is online and has a will. */

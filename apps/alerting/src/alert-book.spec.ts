@@ -70,7 +70,10 @@ class Scene {
       atMs: createdMs,
     }));
     this.book.restore(
-      { alerts, told, silences: [], windows: [], lastSent, noticePosition: this.record.noticePosition },
+      {
+        ...{ alerts, told, silences: [], windows: [], lastSent, figures: [], outages: [] },
+        noticePosition: this.record.noticePosition,
+      },
       this.nowMs,
     );
   }

@@ -20,15 +20,19 @@ export interface StoredRule {
 export interface RuleWatcher {
   /** Rules are others now. */
   readonly onRules: (conditions: readonly Condition[]) => void;
-  /** For how many subjects a rule holds by what is known now; null where only time can tell. */
-  readonly breachingOf: (rule: AlertRule) => Promise<number | null>;
+  /** By name, for how many subjects rules hold by what is known now; without those of which only time can tell. */
+  readonly breachingOf: (rules: readonly AlertRule[]) => Promise<ReadonlyMap<string, number>>;
 }
+
+const IN_FORCE_AGAIN_MS = 1_000;
 
 /** The alert rules: every version is kept, the newest is in force. */
 export class AlertRules {
   #watcher: RuleWatcher | undefined;
   /** Changes are made one after the other: a version follows the one before. */
   #turn: Promise<unknown> = Promise.resolve();
+  #again: NodeJS.Timeout | undefined;
+  #isClosed = false;
 
   constructor(
     private readonly database: PrismaClient,
@@ -48,11 +52,11 @@ export class AlertRules {
     const given = new Set((await this.database.starterAlertRule.findMany()).map(({ name }) => name));
     const fresh = starters.filter(({ name }) => !given.has(name));
     const taken = new Set((await this.list()).map(({ name }) => name));
-    for (const rule of fresh)
-      await this.database.$transaction(async (transaction) => {
-        if (!taken.has(rule.name)) await this.#write(transaction, rule, STARTER_AUTHOR, now);
-        await transaction.starterAlertRule.create({ data: { name: rule.name, givenAt: now } });
-      });
+    const rules = fresh.filter(({ name }) => !taken.has(name));
+    await this.database.$transaction([
+      ...this.#writes(rules, await this.#nextVersions(rules), STARTER_AUTHOR, now),
+      this.database.starterAlertRule.createMany({ data: fresh.map(({ name }) => ({ name, givenAt: now })) }),
+    ]);
     return fresh.map(({ name }) => name);
   }
 
@@ -110,25 +114,28 @@ export class AlertRules {
   async apply(rules: readonly AlertRule[], author: string, dryRun: boolean): Promise<AlertRuleChanges> {
     return this.#inTurn(async () => {
       const known = new Map((await this.list()).map((rule) => [rule.name, rule]));
-      const now = new Date();
-      const items: AlertRuleChanges['items'] = [];
-      await this.database.$transaction(async (transaction) => {
-        for (const rule of rules) {
-          const before = known.get(rule.name);
-          const isSame = before !== undefined && isDeepStrictEqual(before.definition, rule);
-          const version = isSame
-            ? before.version
-            : dryRun
-              ? await this.#nextVersion(transaction, rule.name)
-              : await this.#write(transaction, rule, author, now);
-          const change = isSame ? 'unchanged' : before === undefined ? 'created' : 'changed';
-          const breaching = (await this.#watcher?.breachingOf(rule)) ?? null;
-          items.push({ name: rule.name, change, version, breaching });
-        }
+      const others = rules.filter((rule) => !isDeepStrictEqual(known.get(rule.name)?.definition, rule));
+      const versions = await this.#nextVersions(others);
+      // None of this in the transaction: it asks for the whole fleet, and that may take longer than one is to last.
+      const breaching = await this.#breachingOf(rules);
+      if (!dryRun && others.length > 0)
+        await this.database.$transaction(this.#writes(others, versions, author, new Date()));
+      if (!dryRun && (others.length > 0 || this.#again !== undefined)) await this.#inForce();
+      const items = rules.map(({ name }) => {
+        const before = known.get(name);
+        const version = versions.get(name);
+        const change: AlertRuleChanges['items'][number]['change'] =
+          version === undefined ? 'unchanged' : before === undefined ? 'created' : 'changed';
+        return { name, change, version: version ?? before?.version ?? 1, breaching: breaching.get(name) ?? null };
       });
-      if (!dryRun && items.some(({ change }) => change !== 'unchanged')) await this.#inForce();
       return { dryRun, items };
     });
+  }
+
+  /** Stops. */
+  close(): void {
+    this.#isClosed = true;
+    clearTimeout(this.#again);
   }
 
   /**
@@ -138,17 +145,37 @@ export class AlertRules {
   async remove(name: string, author: string): Promise<void> {
     await this.#inTurn(async () => {
       await this.find(name);
-      await this.database.$transaction(async (transaction) => {
-        const version = await this.#nextVersion(transaction, name);
-        await transaction.alertRuleVersion.create({ data: { rule: name, version, author, createdAt: new Date() } });
-        await transaction.alertRule.delete({ where: { name } });
-      });
+      const version = (await this.#nextVersions([{ name }])).get(name) ?? 1;
+      await this.database.$transaction([
+        this.database.alertRuleVersion.create({ data: { rule: name, version, author, createdAt: new Date() } }),
+        this.database.alertRule.delete({ where: { name } }),
+      ]);
       await this.#inForce();
     });
   }
 
+  /** What is stored comes into force, if need be later: whoever has stored it is told that it is. */
   async #inForce(): Promise<void> {
-    this.#watcher?.onRules(await this.conditions());
+    clearTimeout(this.#again);
+    this.#again = undefined;
+    try {
+      this.#watcher?.onRules(await this.conditions());
+    } catch (error) {
+      const reason = error instanceof Error ? error.message : String(error);
+      this.logger.warn({ reason }, 'rules are stored and not in force yet; that is tried again');
+      if (!this.#isClosed) this.#again = setTimeout(() => void this.#inTurn(() => this.#inForce()), IN_FORCE_AGAIN_MS);
+    }
+  }
+
+  async #breachingOf(rules: readonly AlertRule[]): Promise<ReadonlyMap<string, number>> {
+    try {
+      return (await this.#watcher?.breachingOf(rules)) ?? new Map<string, number>();
+    } catch (error) {
+      // Good to know, and no reason to refuse a rule.
+      const reason = error instanceof Error ? error.message : String(error);
+      this.logger.warn({ reason }, 'for how many devices rules hold could not be counted');
+      return new Map();
+    }
   }
 
   async #inTurn<Result>(work: () => Promise<Result>): Promise<Result> {
@@ -158,22 +185,44 @@ export class AlertRules {
     return result;
   }
 
-  async #nextVersion(transaction: Prisma.TransactionClient, name: string): Promise<number> {
-    const { _max } = await transaction.alertRuleVersion.aggregate({ where: { rule: name }, _max: { version: true } });
-    return (_max.version ?? 0) + 1;
+  async #nextVersions(rules: readonly Pick<AlertRule, 'name'>[]): Promise<ReadonlyMap<string, number>> {
+    const names = rules.map(({ name }) => name);
+    const newest = await this.database.alertRuleVersion.groupBy({
+      by: ['rule'],
+      where: { rule: { in: names } },
+      _max: { version: true },
+    });
+    const versions = new Map(newest.map(({ rule, _max }) => [rule, _max.version ?? 0]));
+    return new Map(names.map((name) => [name, (versions.get(name) ?? 0) + 1]));
   }
 
-  async #write(transaction: Prisma.TransactionClient, rule: AlertRule, author: string, now: Date): Promise<number> {
-    const version = await this.#nextVersion(transaction, rule.name);
-    await transaction.alertRuleVersion.create({
-      data: { rule: rule.name, version, definition: rule, author, createdAt: now },
-    });
-    const data = { version, definition: rule, author, updatedAt: now };
-    await transaction.alertRule.upsert({
-      where: { name: rule.name },
-      create: { name: rule.name, ...data },
-      update: data,
-    });
-    return version;
+  #writes(
+    rules: readonly AlertRule[],
+    versions: ReadonlyMap<string, number>,
+    author: string,
+    now: Date,
+  ): Prisma.PrismaPromise<unknown>[] {
+    if (rules.length === 0) return [];
+    const rows = JSON.stringify(
+      rules.map((definition) => ({
+        ...{ name: definition.name, definition, author, at: now },
+        version: versions.get(definition.name) ?? 1,
+      })),
+    );
+    return [
+      this.database.$executeRaw`
+        INSERT INTO alert_rule_version (rule, version, definition, author, created_at)
+        SELECT name, version, definition, author, at
+        FROM jsonb_to_recordset(${rows}::jsonb)
+          AS row(name text, version int, definition jsonb, author text, at timestamptz)`,
+      this.database.$executeRaw`
+        INSERT INTO alert_rule (name, version, definition, author, updated_at)
+        SELECT name, version, definition, author, at
+        FROM jsonb_to_recordset(${rows}::jsonb)
+          AS row(name text, version int, definition jsonb, author text, at timestamptz)
+        ON CONFLICT (name) DO UPDATE
+        SET version = excluded.version, definition = excluded.definition, author = excluded.author,
+            updated_at = excluded.updated_at`,
+    ];
   }
 }

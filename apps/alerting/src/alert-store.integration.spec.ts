@@ -75,6 +75,12 @@ describe('alerts in PostgreSQL', () => {
     journal.silence(silence);
     journal.window('works', window);
     journal.noticePosition(7n);
+    const figure = { broker: 'mosquitto-0', name: 'broker-dropped', value: 7, seenMs: T0 } as const;
+    const outage = { broker: 'mosquitto-0', fromMs: T0, untilMs: T0 + 9 };
+    journal.figure({ ...figure, value: 5 });
+    journal.figure(figure);
+    journal.outage(outage);
+    journal.outage(outage);
     await journal.committed();
     expect(failures).toEqual([]);
     expect(committed).toEqual([told]);
@@ -85,6 +91,8 @@ describe('alerts in PostgreSQL', () => {
       windows: [window],
       lastSent: [{ receiver: 'hook', group: 'g', atMs: T0 }],
       noticePosition: 7n,
+      figures: [figure],
+      outages: [outage],
     });
     expect(await store.find(alert.id)).toMatchObject({
       since: new Date(T0).toISOString(),

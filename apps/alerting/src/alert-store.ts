@@ -13,6 +13,8 @@ import type {
 import { isDataError, Prisma, type PrismaClient } from '@muster/database';
 import { ProblemError } from '@muster/service';
 import { openKey, type AlertRecord } from './alert-record.ts';
+import type { FigureName, FigureRecord } from './broker-figures.ts';
+import type { OutageRecord } from './fleet-view.ts';
 import type { Batch, BatchStore } from './journal.ts';
 import type { MaintenanceEntry, SilenceEntry } from './mutes.ts';
 import { cursorOf, partsOf } from './page-cursor.ts';
@@ -30,6 +32,8 @@ export interface StoredAlerts {
   readonly noticePosition: bigint;
   /** When each group was told the last time. */
   readonly lastSent: readonly { readonly receiver: string; readonly group: string; readonly atMs: number }[];
+  readonly figures: readonly FigureRecord[];
+  readonly outages: readonly OutageRecord[];
 }
 
 /** Rows of one statement: a parameter of some megabytes is the most that is sensible. */
@@ -93,7 +97,7 @@ export class AlertStore implements BatchStore {
   /** What the service goes on with. */
   async load(now: Date): Promise<StoredAlerts> {
     const told = await this.database.alertTold.findMany();
-    const [alerts, silences, windows, lastSent, position] = await Promise.all([
+    const [alerts, silences, windows, lastSent, position, figures, outages] = await Promise.all([
       this.database.$queryRaw<{ id: string }[]>`
         SELECT id FROM alert WHERE state <> 'resolved' OR id IN (SELECT alert FROM alert_told)`.then((ids) =>
         Promise.all(
@@ -106,6 +110,8 @@ export class AlertStore implements BatchStore {
       this.database.maintenanceWindow.findMany(),
       this.database.notification.groupBy({ by: ['receiver', 'group'], _max: { createdAt: true } }),
       this.database.noticePosition.findUnique({ where: { id: 1 } }),
+      this.database.brokerFigure.findMany(),
+      this.database.brokerOutage.findMany({ orderBy: { from: 'asc' } }),
     ]);
     return {
       alerts: alerts.flat().map(recordOf),
@@ -129,6 +135,10 @@ export class AlertStore implements BatchStore {
         group,
         atMs: _max.createdAt?.getTime() ?? 0,
       })),
+      figures: figures.map(({ broker, name, value, seenAt }) => ({
+        ...{ broker, name: name as FigureName, value, seenMs: seenAt.getTime() },
+      })),
+      outages: outages.map(({ broker, from, until }) => ({ broker, fromMs: from.getTime(), untilMs: until.getTime() })),
     };
   }
 
@@ -207,6 +217,7 @@ export class AlertStore implements BatchStore {
         DELETE FROM alert WHERE state = 'resolved' AND resolved_at < ${before}
           AND id NOT IN (SELECT alert FROM alert_told)`,
       this.database.silence.deleteMany({ where: { until: { lt: before } } }),
+      this.database.brokerOutage.deleteMany({ where: { until: { lt: before } } }),
     ]);
     return count;
   }
@@ -268,6 +279,24 @@ export class AlertStore implements BatchStore {
               where: { id: 1 },
               create: { notice: batch.noticePosition },
               update: { notice: batch.noticePosition },
+            }),
+          ]),
+      ...batch.figures.map(({ broker, name, value, seenMs }) => {
+        const data = { value, seenAt: new Date(seenMs) };
+        return database.brokerFigure.upsert({
+          where: { broker_name: { broker, name } },
+          create: { broker, name, ...data },
+          update: data,
+        });
+      }),
+      ...(batch.outages.length === 0
+        ? []
+        : [
+            database.brokerOutage.createMany({
+              data: batch.outages.map(({ broker, fromMs, untilMs }) => ({
+                ...{ broker, from: new Date(fromMs), until: new Date(untilMs) },
+              })),
+              skipDuplicates: true,
             }),
           ]),
       ...(batch.removedWindows.length === 0

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { decodeFigure } from './broker-watch.ts';
+import { decodeFigure, decodeServiceStatus } from './broker-watch.ts';
 
 describe('a figure that a broker tells of itself', () => {
   it.each([
@@ -14,5 +14,20 @@ describe('a figure that a broker tells of itself', () => {
     ['$SYS/broker/clients/connected', '9'.repeat(50), undefined],
   ])('%s %j: %j', (topic, payload, figure) => {
     expect(decodeFigure(topic, Buffer.from(payload))).toEqual(figure);
+  });
+});
+
+describe('what a service says of itself', () => {
+  it.each([
+    ['{"status":"online","timestamp":1800000000000}', { isOnline: true, sinceMs: 1_800_000_000_000 }],
+    ['{"status":"online"}', { isOnline: true, sinceMs: undefined }],
+    ['{"status":"offline","reason":"unexpected"}', { isOnline: false, sinceMs: undefined }],
+    ['{"status":"away"}', undefined],
+    ['{"status":"online","timestamp":"now"}', undefined],
+    ['online', undefined],
+    ['', undefined],
+    [`{"status":"online","more":"${'x'.repeat(1_000)}"}`, undefined],
+  ])('%s: %j', (payload, status) => {
+    expect(decodeServiceStatus(Buffer.from(payload))).toEqual(status);
   });
 });

@@ -19,7 +19,7 @@ export class Engine {
   #isOpen = false;
 
   constructor(journal: Journal, routes: readonly Route[], graceMs: number) {
-    this.fleet = new FleetView(graceMs);
+    this.fleet = new FleetView(graceMs, (outage) => journal.outage(outage));
     this.book = new AlertBook(journal, this.fleet, this.mutes, routes);
     this.evaluator = new Evaluator(this.fleet, (step) => this.book.take(step));
   }
@@ -28,6 +28,7 @@ export class Engine {
   restore(stored: StoredAlerts, conditions: readonly Condition[], nowMs: number): void {
     for (const silence of stored.silences) this.mutes.silences.set(silence.id, silence);
     for (const window of stored.windows) this.mutes.setWindow(window);
+    for (const outage of stored.outages) this.fleet.restoreOutage(outage);
     this.evaluator.setRules(conditions, nowMs);
     this.book.drop(this.evaluator.restore(this.book.restore(stored, nowMs)), nowMs);
   }

@@ -1,11 +1,14 @@
-import { WildcardIndex, type DigestReading } from '@muster/contract';
+import type { DigestReading } from '@muster/contract';
 import type { LastValue } from '@muster/database';
 import TinyQueue from 'tinyqueue';
 import { elapse, INACTIVE, observe, stepOf, type AlertState } from './alert-machine.ts';
 import { concerns, presenceValue, readingSource, type Condition } from './condition.ts';
-import type { BrokerCondition, DeviceFacts, FleetView } from './fleet-view.ts';
+import { SETTLE_MS, type BrokerCondition, type DeviceFacts, type FleetView } from './fleet-view.ts';
+import { Hearing } from './hearing.ts';
+import { LossHistory, type Loss } from './losses.ts';
 import {
   endOf,
+  RulesInForce,
   startRunning,
   type Active,
   type Measurement,
@@ -13,7 +16,7 @@ import {
   type Running,
   type Step,
 } from './running-rule.ts';
-import { IncreaseWindow, Occurrences, RateWindow } from './windows.ts';
+import { IncreaseWindow, RateWindow } from './windows.ts';
 
 interface Appointment {
   readonly dueMs: number;
@@ -22,16 +25,6 @@ interface Appointment {
   readonly what: 'due' | 'silence' | 'losses';
 }
 
-/** That a device was lost; times are milliseconds since 1970. */
-export interface Loss {
-  readonly device: string;
-  readonly atMs: number;
-  /** The broker whose word it is. */
-  readonly broker: string | null;
-}
-
-/** A will arrives before the end of the connection to the broker that has published it is seen. */
-const SETTLE_MS = 1_500;
 /** A last value that is older says nothing about now, unless it is good news. */
 const RECENT_MS = 10 * 60_000;
 
@@ -40,32 +33,35 @@ const RECENT_MS = 10 * 60_000;
  * do not match cost nothing; what is due later stands in one queue.
  */
 export class Evaluator {
-  readonly #running = new Map<string, Running>();
-  /** Rules by what they look at, and by whom they concern. */
-  #bySource = new Map<string, WildcardIndex<Running>>();
-  #absences = new WildcardIndex<Running>();
+  readonly #rules = new RulesInForce();
   readonly #schedule = new TinyQueue<Appointment>([], (one, other) => one.dueMs - other.dueMs);
-  /** By source, when each device was heard: by our clock, and by its own. */
-  readonly #heard = new Map<string, Map<string, number>>();
-  readonly #newest = new Map<string, Map<string, number>>();
+  readonly #hearing: Hearing;
+  readonly #losses: LossHistory;
+  /** How far back losses are known, from when they were read. */
+  #lossesWithinMs = 0;
 
   constructor(
     private readonly fleet: FleetView,
     private readonly onStep: (step: Step) => void,
-  ) {}
+  ) {
+    this.#hearing = new Hearing(fleet);
+    this.#losses = new LossHistory((loss) => fleet.lossCountsFromMs(loss));
+  }
 
   /** The metrics that rules look at. */
   get metrics(): ReadonlySet<string> {
-    return new Set(
-      [...this.#running.values()].flatMap(({ condition: { rule } }) =>
-        'metric' in rule && rule.metric !== undefined ? [rule.metric] : [],
-      ),
-    );
+    return this.#rules.metrics;
+  }
+
+  /** How far back losses have to be read, because a rule counts over a longer time than is known. */
+  get lossesToReadMs(): number | undefined {
+    const withinMs = this.#rules.longestWindowMs('losses');
+    return this.#lossesWithinMs < withinMs ? withinMs : undefined;
   }
 
   /** Whether a rule looks at a source. */
   uses(source: string): boolean {
-    return this.#bySource.has(source);
+    return this.#rules.uses(source);
   }
 
   /** When something is due next; undefined where nothing is. */
@@ -78,13 +74,13 @@ export class Evaluator {
    * those of a new version of the same rule go on.
    */
   setRules(conditions: readonly Condition[], nowMs: number): void {
-    const before = new Map(this.#running);
-    this.#running.clear();
+    const before = new Map(this.#rules.all.map((running) => [running.condition.rule.name, running]));
+    const inForce: Running[] = [];
     for (const condition of conditions) {
       const { name } = condition.rule;
       const old = before.get(name);
       if (old?.condition.version === condition.version) {
-        this.#running.set(name, old);
+        inForce.push(old);
         before.delete(name);
         continue;
       }
@@ -95,30 +91,24 @@ export class Evaluator {
           old.active.delete(subject);
           this.#resume(fresh, subject, active);
         }
-      this.#running.set(name, fresh);
+      inForce.push(fresh);
     }
     for (const old of before.values()) {
       old.isRemoved = true;
       for (const [subject, { state, value }] of old.active)
         this.onStep({ condition: old.condition, subject, step: endOf(state), state, value, nowMs });
     }
-    this.#bySource = new Map();
-    this.#absences = new WildcardIndex();
-    for (const running of this.#running.values()) {
-      const { source, subjects, rule } = running.condition;
-      const ofSource = this.#bySource.get(source) ?? new WildcardIndex<Running>();
-      this.#bySource.set(source, ofSource);
-      ofSource.add(subjects, running);
-      if (rule.kind === 'absence') this.#absences.add(subjects, running);
-    }
-    for (const source of this.#heard.keys()) if (!this.#bySource.has(source)) this.#heard.delete(source);
-    for (const source of this.#newest.keys()) if (!this.#bySource.has(source)) this.#newest.delete(source);
+    this.#rules.set(inForce);
+    this.#hearing.keep((source) => this.#rules.uses(source));
+    // What no rule looked at any more has been forgotten.
+    this.#lossesWithinMs = Math.min(this.#lossesWithinMs, this.#rules.longestWindowMs('losses'));
+    this.#countAllLosses(nowMs);
   }
 
   /** Goes on with alerts that were open; answers those whose rule is gone. */
   restore(open: readonly OpenState[]): readonly OpenState[] {
     return open.filter(({ rule, subject, sinceMs, startedMs, value }) => {
-      const running = this.#running.get(rule);
+      const running = this.#rules.find(rule);
       if (running === undefined) return true;
       const state: Active['state'] =
         startedMs === null ? { phase: 'pending', sinceMs, dueMs: sinceMs } : { phase: 'firing', sinceMs, startedMs };
@@ -131,11 +121,11 @@ export class Evaluator {
   readings(readings: readonly DigestReading[], nowMs: number): void {
     for (const { device, metric, value, atMs, late } of readings) {
       const source = readingSource(metric);
-      const concerned = this.#concerned(source, device);
+      const concerned = this.#rules.concerned(source, device);
       if (concerned.length === 0) continue;
       this.#hear(source, concerned, device, nowMs, nowMs);
       if (late || typeof value === 'string') continue;
-      mapOf(this.#newest, source).set(device, atMs);
+      this.#hearing.read(source, device, atMs);
       for (const running of concerned) this.#reading(running, device, Number(value), atMs, nowMs);
     }
   }
@@ -148,13 +138,10 @@ export class Evaluator {
   lastValues(values: readonly (LastValue & { readonly heardMs: number })[], nowMs: number): void {
     for (const { device, metric, value, atMs, heardMs } of values) {
       const source = readingSource(metric);
-      const concerned = this.#concerned(source, device);
+      const concerned = this.#rules.concerned(source, device);
       if (concerned.length === 0) continue;
       this.#hear(source, concerned, device, Math.min(heardMs, nowMs), nowMs);
-      const newest = mapOf(this.#newest, source);
-      const known = newest.get(device);
-      if (typeof value === 'string' || (known !== undefined && atMs <= known)) continue;
-      newest.set(device, atMs);
+      if (typeof value === 'string' || !this.#hearing.readAgain(source, device, atMs, nowMs)) continue;
       const isRecent = Math.abs(nowMs - atMs) < RECENT_MS;
       for (const running of concerned) {
         const { rule, verdict } = running.condition;
@@ -166,36 +153,55 @@ export class Evaluator {
 
   /** Takes that any telemetry of a device came. */
   heard(device: string, heardMs: number, nowMs: number): void {
-    const concerned = this.#concerned('heard', device);
+    const concerned = this.#rules.concerned('heard', device);
     if (concerned.length > 0) this.#hear('heard', concerned, device, heardMs, nowMs);
+  }
+
+  /** Takes that it is known until a time which devices were heard. */
+  looked(untilMs: number, nowMs: number): void {
+    this.#hearing.looked(untilMs);
+    for (const running of this.#rules.all) {
+      const overdue = [...running.overdue];
+      running.overdue.clear();
+      for (const device of overdue) this.#watchAgain(running, device, nowMs);
+    }
+  }
+
+  /** Takes that ingestion listens to a broker since a time, or that it does not: until then silence says nothing. */
+  ingestion(broker: string, isListening: boolean, sinceMs: number, nowMs: number): void {
+    this.#hearing.ingestion(broker, isListening, sinceMs);
+    for (const [device, facts] of this.fleet.devices)
+      if (facts.broker === broker)
+        for (const running of this.#rules.absencesOf(device)) this.#watch(running, device, nowMs);
   }
 
   /** Takes what is known of a device now. */
   device(device: string, facts: DeviceFacts, nowMs: number): void {
     this.fleet.setDevice(device, facts);
-    for (const running of this.#concerned('presence', device))
+    for (const running of this.#rules.concerned('presence', device))
       this.#observe(running, device, presenceValue(running.condition.rule, facts.state), nowMs);
-    for (const running of this.#absences.matches(device)) {
+    for (const running of this.#rules.absencesOf(device)) {
       // Its goodbye says why it is silent.
       if (facts.state === 'offline' && running.active.has(device)) this.#observe(running, device, 0, nowMs);
       this.#watch(running, device, nowMs);
     }
   }
 
-  /** Takes losses of devices, in their order: how often each was lost is counted when all are known. */
+  /** Takes losses as they come. */
   losses(losses: readonly Loss[], nowMs: number): void {
-    const lost = new Map<Running, Set<string>>();
-    for (const { device, atMs, broker } of losses) {
-      if (this.fleet.holdUntilMs(broker) > atMs) continue;
-      for (const running of this.#concerned('losses', device)) {
-        const { windowMs, limit } = running.condition;
-        const occurrences = running.losses.get(device) ?? new Occurrences(windowMs, 2 * limit);
-        running.losses.set(device, occurrences);
-        occurrences.add(atMs);
-        lost.set(running, (lost.get(running) ?? new Set()).add(device));
-      }
-    }
-    for (const [running, devices] of lost) for (const device of devices) this.#countLosses(running, device, nowMs);
+    for (const loss of losses) if (this.#rules.concerned('losses', loss.device).length > 0) this.#losses.add(loss);
+    for (const device of new Set(losses.map((loss) => loss.device)))
+      for (const running of this.#rules.concerned('losses', device)) this.#countLosses(running, device, nowMs);
+  }
+
+  /**
+   * Takes all losses of a time: at the start, and for new rules. Those that are known already count once.
+   * @param withinMs how far back they go; as far as {@link lossesToReadMs}, or counts stay unknown
+   */
+  lossHistory(losses: readonly Loss[], withinMs: number, nowMs: number): void {
+    for (const loss of losses) this.#losses.add(loss);
+    this.#lossesWithinMs = withinMs;
+    this.#countAllLosses(nowMs);
   }
 
   /** Takes that a broker went away or came back: what devices behind it do is judged anew. */
@@ -203,18 +209,17 @@ export class Evaluator {
     this.fleet.setBroker(broker, condition);
     for (const [device, facts] of this.fleet.devices) {
       if (facts.broker !== broker) continue;
-      for (const running of this.#absences.matches(device)) this.#watch(running, device, nowMs);
-      for (const running of this.#concerned('presence', device))
+      for (const running of this.#rules.absencesOf(device)) this.#watch(running, device, nowMs);
+      for (const running of this.#rules.concerned('presence', device))
         if (running.active.get(device)?.state.phase === 'pending') this.#observe(running, device, 1, nowMs);
-      if (condition.kind === 'there') continue;
-      for (const running of this.#concerned('losses', device))
-        running.losses.get(device)?.forgetSince(condition.sinceMs - 2 * SETTLE_MS);
     }
+    // What was its own doing is known now, and what was not is no longer held back.
+    if (condition.kind === 'there') this.#countAllLosses(nowMs);
   }
 
   /** Takes a measurement of something that is no device. */
   measure({ source, subject, value }: Measurement, nowMs: number): void {
-    for (const running of this.#concerned(source, subject)) {
+    for (const running of this.#rules.concerned(source, subject)) {
       const { windowMs, expected } = running.condition;
       if (windowMs === 0) {
         this.#observe(running, subject, value - expected(this.fleet.devicesBehind(subject)), nowMs);
@@ -232,11 +237,12 @@ export class Evaluator {
   /** Ends what is open for a subject that is out of service, and forgets it. */
   forget(device: string, nowMs: number): void {
     this.fleet.forget(device);
-    for (const heard of [...this.#heard.values(), ...this.#newest.values()]) heard.delete(device);
-    for (const running of this.#running.values()) {
+    this.#hearing.forget(device);
+    this.#losses.forget(device);
+    for (const running of this.#rules.all) {
       const active = running.active.get(device);
-      for (const remembered of [running.active, running.rates, running.losses]) remembered.delete(device);
-      running.watched.delete(device);
+      const { rates, recounts, watched, overdue } = running;
+      for (const remembered of [running.active, rates, recounts, watched, overdue]) remembered.delete(device);
       if (active !== undefined)
         this.onStep({ ...active, condition: running.condition, subject: device, step: endOf(active.state), nowMs });
     }
@@ -246,20 +252,18 @@ export class Evaluator {
   tick(nowMs: number): void {
     for (let next = this.#schedule.peek(); next !== undefined && next.dueMs <= nowMs; next = this.#schedule.peek()) {
       this.#schedule.pop();
-      const { running, subject, what } = next;
+      const { running, subject, what, dueMs } = next;
       if (running.isRemoved) continue;
-      if (what === 'losses') this.#countLosses(running, subject, nowMs);
-      else if (what === 'silence') {
-        if (running.watched.delete(subject)) this.#watch(running, subject, nowMs);
-      } else {
+      if (what === 'losses') {
+        if (running.recounts.get(subject) !== dueMs) continue;
+        running.recounts.delete(subject);
+        this.#countLosses(running, subject, nowMs);
+      } else if (what === 'silence') this.#watchAgain(running, subject, nowMs);
+      else {
         const active = running.active.get(subject);
         if (active !== undefined) this.#enter(running, subject, elapse(active.state, nowMs), active.value, nowMs);
       }
     }
-  }
-
-  #concerned(source: string, subject: string): readonly Running[] {
-    return this.#bySource.get(source)?.matches(subject) ?? [];
   }
 
   #reading(running: Running, device: string, value: number, atMs: number, nowMs: number): void {
@@ -270,6 +274,7 @@ export class Evaluator {
     running.rates.set(device, window);
     const rate = window.add(value, atMs);
     if (rate !== undefined) this.#observe(running, device, rate, nowMs);
+    if (running.active.has(device)) this.#watch(running, device, nowMs);
   }
 
   #observe(running: Running, subject: string, value: number, nowMs: number): void {
@@ -309,6 +314,8 @@ export class Evaluator {
     const resumed = state.phase === 'pending' ? { ...state, dueMs: state.sinceMs + running.condition.forMs } : state;
     running.active.set(subject, { state: resumed, value });
     this.#arrange(running, subject, resumed);
+    // What has come of it meanwhile is looked at first.
+    if (running.condition.rule.kind === 'rate') this.#watchFrom(running, subject, 0);
   }
 
   #arrange(running: Running, subject: string, state: AlertState): void {
@@ -317,46 +324,76 @@ export class Evaluator {
   }
 
   #hear(source: string, concerned: readonly Running[], device: string, heardMs: number, nowMs: number): void {
-    const heard = mapOf(this.#heard, source);
-    if ((heard.get(device) ?? 0) >= heardMs) return;
-    heard.set(device, heardMs);
+    if (!this.#hearing.hear(source, device, heardMs)) return;
     for (const running of concerned) {
       if (running.condition.rule.kind !== 'absence') continue;
       if (running.active.has(device) && nowMs - heardMs < running.condition.windowMs)
         this.#observe(running, device, 0, nowMs);
-      if (!running.watched.has(device)) this.#watch(running, device, nowMs);
+      this.#watch(running, device, nowMs);
     }
   }
 
   /** Sees to it that the silence of a device is noticed: now, or by one entry in the schedule. */
   #watch(running: Running, device: string, nowMs: number): void {
-    const { source, windowMs } = running.condition;
-    const heardMs = this.#heard.get(source)?.get(device);
-    if (heardMs === undefined || running.watched.has(device) || running.active.has(device)) return;
-    const sinceMs = this.fleet.silentSinceMs(device, heardMs);
-    if (sinceMs === undefined) return;
-    if (sinceMs + windowMs <= nowMs) {
-      this.#observe(running, device, (nowMs - heardMs) / 1000, nowMs);
-      return;
-    }
+    if (running.watched.has(device)) return;
+    if (running.condition.rule.kind === 'rate') this.#watchRate(running, device, nowMs);
+    else if (!running.active.has(device)) this.#watchSilence(running, device, nowMs);
+  }
+
+  #watchAgain(running: Running, device: string, nowMs: number): void {
+    if (running.watched.delete(device)) this.#watch(running, device, nowMs);
+  }
+
+  #watchFrom(running: Running, device: string, dueMs: number): void {
     running.watched.add(device);
-    this.#schedule.push({ dueMs: sinceMs + windowMs, running, subject: device, what: 'silence' });
+    this.#schedule.push({ dueMs, running, subject: device, what: 'silence' });
+  }
+
+  #watchSilence(running: Running, device: string, nowMs: number): void {
+    const { source, windowMs } = running.condition;
+    const sinceMs = this.#hearing.silentSinceMs(source, device);
+    if (sinceMs === undefined) return;
+    const dueMs = sinceMs + windowMs;
+    if (dueMs <= this.#hearing.knownUntilMs(source, nowMs)) {
+      const heardMs = this.#hearing.heardMs(source, device) ?? sinceMs;
+      this.#observe(running, device, (nowMs - heardMs) / 1000, nowMs);
+    } else if (dueMs > nowMs) this.#watchFrom(running, device, dueMs);
+    else {
+      // It may have been heard: that is known with the next look.
+      running.watched.add(device);
+      running.overdue.add(device);
+    }
+  }
+
+  /** A metric of which nothing comes does not change: its rate is over with its time. */
+  #watchRate(running: Running, device: string, nowMs: number): void {
+    const active = running.active.get(device);
+    if (active === undefined) return;
+    const { source, windowMs } = running.condition;
+    const dueMs = (this.#hearing.quietSinceMs(source, device) ?? nowMs) + windowMs;
+    if (dueMs > nowMs) this.#watchFrom(running, device, dueMs);
+    else this.#enter(running, device, INACTIVE, null, nowMs);
+  }
+
+  #countAllLosses(nowMs: number): void {
+    this.#losses.keep((device) => this.#rules.concerned('losses', device).length > 0);
+    for (const running of this.#rules.all) {
+      if (running.condition.source !== 'losses') continue;
+      for (const device of new Set([...running.active.keys(), ...this.#losses.devices]))
+        if (concerns(running.condition, device)) this.#countLosses(running, device, nowMs);
+    }
   }
 
   #countLosses(running: Running, device: string, nowMs: number): void {
-    const losses = running.losses.get(device);
-    if (losses === undefined) return;
-    const { count, changesAtMs } = losses.count(nowMs);
-    this.#observe(running, device, count, nowMs);
-    if (changesAtMs === undefined) running.losses.delete(device);
-    else this.#schedule.push({ dueMs: changesAtMs, running, subject: device, what: 'losses' });
+    const { windowMs, verdict } = running.condition;
+    const { count, isOpen, changesAtMs } = this.#losses.count(device, windowMs, nowMs);
+    // There may be more losses than are known, and never fewer.
+    const isKnown = !isOpen && this.#lossesWithinMs >= windowMs;
+    if (isKnown || verdict(count) === 'breached') this.#observe(running, device, count, nowMs);
+    if (changesAtMs === undefined) this.#losses.prune(device, nowMs - this.#rules.longestWindowMs('losses'));
+    else if (changesAtMs !== running.recounts.get(device)) {
+      running.recounts.set(device, changesAtMs);
+      this.#schedule.push({ dueMs: changesAtMs, running, subject: device, what: 'losses' });
+    }
   }
-}
-
-function mapOf(maps: Map<string, Map<string, number>>, key: string): Map<string, number> {
-  const known = maps.get(key);
-  if (known !== undefined) return known;
-  const made = new Map<string, number>();
-  maps.set(key, made);
-  return made;
 }

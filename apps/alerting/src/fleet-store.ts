@@ -1,6 +1,6 @@
 import type { PresenceState } from '@muster/contract';
 import { Prisma, type LastValue, type PrismaClient } from '@muster/database';
-import type { Loss } from './evaluator.ts';
+import type { Loss } from './losses.ts';
 import type { DeviceFacts } from './fleet-view.ts';
 
 /** When a device was last heard with telemetry, by the clock of ingestion. */
@@ -67,7 +67,8 @@ export class FleetStore {
   /** Losses of devices since a time, for those that flap. */
   async lossesSince(since: Date): Promise<readonly Loss[]> {
     return this.database.$queryRaw<Loss[]>`
-      SELECT device, extract(epoch FROM at)::float8 * 1000 AS "atMs", evidence ->> 'broker' AS broker
+      SELECT id, device, extract(epoch FROM at)::float8 * 1000 AS "atMs", evidence ->> 'broker' AS broker,
+             coalesce((evidence ->> 'retained')::boolean, false) AS "isReplay"
       FROM presence_transition WHERE at >= ${since} AND "to" = 'lost' ORDER BY id`;
   }
 

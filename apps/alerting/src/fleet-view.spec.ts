@@ -1,5 +1,14 @@
 import { describe, expect, it } from 'vitest';
-import { FleetView, holdUntilMs, silentSinceMs, type BrokerCondition, type DeviceFacts } from './fleet-view.ts';
+import {
+  FleetView,
+  holdUntilMs,
+  outageOf,
+  silentSinceMs,
+  type BrokerCondition,
+  type DeviceFacts,
+  type Outage,
+  type OutageRecord,
+} from './fleet-view.ts';
 
 const GRACE_MS = 60;
 const away: BrokerCondition = { kind: 'away', sinceMs: 900 };
@@ -28,6 +37,33 @@ describe('the loss of a device behind a broker', () => {
   });
 });
 
+describe('a broker that is there again', () => {
+  const awayAt = (sinceMs: number | null): BrokerCondition => ({ kind: 'away', sinceMs });
+  it.each<[string, BrokerCondition | undefined, BrokerCondition, Outage | undefined]>([
+    ['had ended when it was started since', awayAt(50_000), there(60_000, 59_000), { fromMs: 47_000, untilMs: 62_000 }],
+    ['had not when it has run all the time', awayAt(50_000), there(60_000, 5_000), undefined],
+    ['may have when it does not tell', awayAt(50_000), there(60_000, null), { fromMs: 47_000, untilMs: 63_000 }],
+    ['ended before we looked', awayAt(null), there(60_000, 50_000), { fromMs: 49_940, untilMs: 53_000 }],
+    ['was there when we began, for all we know', awayAt(null), there(60_000, null), undefined],
+    ['only tells its uptime later', there(60_000, null), there(60_000, 59_000), undefined],
+  ])('%s', (_, before, after, outage) => {
+    expect(outageOf(before, after, GRACE_MS)).toEqual(outage);
+  });
+
+  it('has one outage for each start, over all connections and restarts of ours', () => {
+    const outages: OutageRecord[] = [];
+    for (let process = 0; process < 3; process += 1) {
+      const fleet = new FleetView(GRACE_MS, (outage) => outages.push(outage));
+      for (const outage of outages) fleet.restoreOutage(outage);
+      fleet.setBroker('b', awayAt(null));
+      fleet.setBroker('b', there(100_000, 50_000 + process));
+      fleet.setBroker('b', awayAt(200_000));
+      fleet.setBroker('b', there(200_100, 50_009));
+    }
+    expect(outages).toEqual([{ broker: 'b', fromMs: 49_940, untilMs: 53_000 }]);
+  });
+});
+
 describe('silence of a device', () => {
   it.each<[string, DeviceFacts | undefined, BrokerCondition | undefined, number | undefined]>([
     ['counts from when it was last heard', undefined, undefined, 50],
@@ -42,6 +78,16 @@ describe('silence of a device', () => {
     ['goes on when only we had lost the broker', facts('online'), there(900, 5), 100],
   ])('%s', (_, device, broker, sinceMs) => {
     expect(silentSinceMs(50, device, broker)).toBe(sinceMs);
+  });
+
+  it.each<[string, DeviceFacts | undefined, number | undefined]>([
+    ['is connected counts from its birth', facts('online'), 100],
+    ['sleeps counts from when it wanted to wake', facts('asleep', { wakeExpectedMs: 700 }), 700],
+    ['sleeps and said no time counts from its goodbye', facts('asleep'), 100],
+    ['is lost does not count', facts('lost'), undefined],
+    ['nobody knows anything of does not count', undefined, undefined],
+  ])('and was never heard and %s', (_, device, sinceMs) => {
+    expect(silentSinceMs(undefined, device, there(90, 5))).toBe(sinceMs);
   });
 });
 

@@ -5,20 +5,24 @@ import {
   ChannelFollower,
   NOTICE_CHANNEL,
   PresenceFeed,
+  type LastValue,
   type PresenceEvent,
   type PrismaClient,
   type TombstoneSet,
 } from '@muster/database';
 import type { Logger } from '@muster/service';
+import type { StoredAlerts } from './alert-store.ts';
 import { BrokerWatch } from './broker-watch.ts';
 import { compile, concerns, presenceValue, type Condition } from './condition.ts';
 import type { Engine } from './engine.ts';
 import { FleetStore } from './fleet-store.ts';
+import type { Journal } from './journal.ts';
 import { Probes } from './probes.ts';
 
 /** Where what happens comes from. */
 export interface InputOptions {
   readonly engine: Engine;
+  readonly journal: Pick<Journal, 'figure'>;
   readonly database: PrismaClient;
   readonly postgresUrl: string;
   readonly brokers: readonly BrokerTarget[];
@@ -29,7 +33,6 @@ export interface InputOptions {
   readonly onEvent: (event: ConnectionEvent) => void;
 }
 
-const DAY_MS = 86_400_000;
 const TOMBSTONE_CHECK_MS = 2_000;
 const DEVICES_CHECK_MS = 60_000;
 /** Several brokers are connected at the same time, and each would ask for all last values. */
@@ -71,7 +74,7 @@ export class Inputs {
             nowMs,
           ),
         ),
-      onGap: () => this.#readLastValuesSoon(),
+      onGap: () => this.#readPastSoon(),
       onEvent,
       onRefused: ({ broker }, error) => logger.warn({ broker, reason: error.message }, 'not a digest'),
     });
@@ -84,6 +87,9 @@ export class Inputs {
         if (condition.kind === 'away' && this.#devicesTimer !== undefined) void this.#readDevices();
       },
       onMeasurement: (measurement) => engine.run((nowMs) => engine.evaluator.measure(measurement, nowMs)),
+      onIngestion: (broker, isListening, sinceMs) =>
+        engine.run((nowMs) => engine.evaluator.ingestion(broker, isListening, Math.min(sinceMs, nowMs), nowMs)),
+      onFigure: (figure) => options.journal.figure(figure),
       onEvent: () => undefined,
       logger,
     });
@@ -93,9 +99,10 @@ export class Inputs {
       ingestionUrls: options.ingestionUrls,
       uses: (source) => engine.evaluator.uses(source),
       onMeasurement: (measurement) => engine.run((nowMs) => engine.evaluator.measure(measurement, nowMs)),
-      onHeard: (heard) =>
+      onHeard: (heard, untilMs) =>
         engine.run((nowMs) => {
           for (const { device, heardMs } of heard) engine.evaluator.heard(device, Math.min(heardMs, nowMs), nowMs);
+          engine.evaluator.looked(untilMs, nowMs);
         }),
       logger,
     });
@@ -119,13 +126,16 @@ export class Inputs {
   }
 
   /** Looks at everything as it stands, then follows what changes; the engine is opened in between. */
-  async start(connectTimeoutMs: number, noticePosition: bigint): Promise<void> {
+  async start(
+    connectTimeoutMs: number,
+    { noticePosition, figures }: Pick<StoredAlerts, 'noticePosition' | 'figures'>,
+  ): Promise<void> {
     const { engine, tombstones } = this.#options;
     const position = await this.#store.presencePosition();
-    const losses = await this.#store.lossesSince(new Date(Date.now() - DAY_MS));
     const devices = await this.#store.devices();
-    engine.run((nowMs) => engine.evaluator.losses(losses, nowMs));
-    this.#watch.start();
+    // Losses are judged when it is known of each broker whether it has ended.
+    this.#watch.start(figures);
+    await this.#readLosses();
     engine.run((nowMs) => {
       for (const [device, facts] of devices) engine.evaluator.device(device, facts, nowMs);
     });
@@ -154,7 +164,7 @@ export class Inputs {
       for (const [device, facts] of engine.fleet.devices) engine.evaluator.device(device, facts, nowMs);
     });
     this.#digest.want(engine.evaluator.metrics);
-    this.#readLastValuesSoon();
+    this.#readPastSoon();
     this.#watch.again();
     this.#probes.again().catch((error: unknown) => {
       // Each of them is tried again in its time, which tells what is wrong.
@@ -162,23 +172,29 @@ export class Inputs {
     });
   }
 
-  /** For how many devices a rule holds by what is known now; null where only time can tell. */
-  async breachingOf(rule: AlertRule): Promise<number | null> {
-    const condition = compile(rule, 0);
-    if (rule.kind === 'presence')
-      return [...this.#options.engine.fleet.devices].filter(
-        ([device, { state }]) => concerns(condition, device) && presenceValue(rule, state) > 0,
-      ).length;
-    if (rule.kind !== 'threshold') return null;
-    const values = await this.#store.lastValues([rule.metric]);
+  /** By name, for how many devices rules hold by what is known now; without those of which only time can tell. */
+  async breachingOf(rules: readonly AlertRule[]): Promise<ReadonlyMap<string, number>> {
+    const devices = [...this.#options.engine.fleet.devices];
+    const metrics = new Set(rules.flatMap((rule) => (rule.kind === 'threshold' ? [rule.metric] : [])));
     const nowMs = Date.now();
-    return values.filter(
-      ({ device, value, atMs }) =>
-        typeof value !== 'string' &&
-        concerns(condition, device) &&
-        Math.abs(nowMs - atMs) < RECENT_MS &&
-        condition.verdict(Number(value)) === 'breached',
-    ).length;
+    const valuesOf = new Map<string, LastValue[]>([...metrics].map((metric) => [metric, []]));
+    for (const value of await this.#store.lastValues([...metrics]))
+      if (typeof value.value !== 'string' && Math.abs(nowMs - value.atMs) < RECENT_MS)
+        valuesOf.get(value.metric)?.push(value);
+    return new Map(
+      rules.flatMap((rule): readonly (readonly [string, number])[] => {
+        const condition = compile(rule, 0);
+        if (rule.kind === 'presence') {
+          const isSo = devices.filter(([, { state }]) => presenceValue(rule, state) > 0);
+          return [[rule.name, isSo.filter(([device]) => concerns(condition, device)).length]];
+        }
+        if (rule.kind !== 'threshold') return [];
+        const isSo = (valuesOf.get(rule.metric) ?? []).filter(
+          ({ value }) => condition.verdict(Number(value)) === 'breached',
+        );
+        return [[rule.name, isSo.filter(({ device }) => concerns(condition, device)).length]];
+      }),
+    );
   }
 
   /** Stops. */
@@ -190,13 +206,13 @@ export class Inputs {
     await Promise.all([this.#notices.close(), this.#presence.close(), this.#digest.close(), this.#watch.close()]);
   }
 
-  #readLastValuesSoon(delayMs = GAP_GATHER_MS): void {
+  #readPastSoon(delayMs = GAP_GATHER_MS): void {
     this.#gapTimer ??= setTimeout(() => {
       this.#gapTimer = undefined;
-      this.#readLastValues().catch((error: unknown) => {
+      Promise.all([this.#readLastValues(), this.#readLosses()]).catch((error: unknown) => {
         const reason = error instanceof Error ? error.message : String(error);
-        this.#options.logger.warn({ reason }, 'last values could not be read; they are tried again');
-        this.#readLastValuesSoon(READ_AGAIN_MS);
+        this.#options.logger.warn({ reason }, 'last values and losses could not be read; they are tried again');
+        this.#readPastSoon(READ_AGAIN_MS);
       });
     }, delayMs);
   }
@@ -212,13 +228,21 @@ export class Inputs {
     );
   }
 
+  async #readLosses(): Promise<void> {
+    const { engine } = this.#options;
+    const withinMs = engine.evaluator.lossesToReadMs;
+    if (withinMs === undefined) return;
+    const losses = await this.#store.lossesSince(new Date(Date.now() - withinMs));
+    engine.run((nowMs) => engine.evaluator.lossHistory(losses, withinMs, nowMs));
+  }
+
   #presenceChanged(changes: readonly PresenceEvent[]): void {
     const { engine, tombstones } = this.#options;
     const newest = new Map(changes.map((change) => [change.device, change]));
     engine.run((nowMs) => {
       engine.evaluator.losses(
-        changes.flatMap(({ to, device, atMs, evidence: { broker } }) =>
-          to === 'lost' ? [{ device, atMs, broker }] : [],
+        changes.flatMap(({ id, to, device, atMs, evidence: { broker, retained } }) =>
+          to === 'lost' && !tombstones.has(device) ? [{ id, device, atMs, broker, isReplay: retained }] : [],
         ),
         nowMs,
       );

@@ -1,5 +1,7 @@
 import pRetry from 'p-retry';
 import { openKey, type AlertRecord, type EventRecord, type NotificationRecord } from './alert-record.ts';
+import type { FigureRecord } from './broker-figures.ts';
+import type { OutageRecord } from './fleet-view.ts';
 import type { MaintenanceEntry, SilenceEntry } from './mutes.ts';
 
 /** What is to be written at once: all of it, or nothing. */
@@ -17,6 +19,8 @@ export interface Batch {
   readonly removedWindows: readonly string[];
   /** Up to which row of what automation asks to tell this is; undefined where it has not changed. */
   readonly noticePosition: bigint | undefined;
+  readonly figures: readonly FigureRecord[];
+  readonly outages: readonly OutageRecord[];
 }
 
 /** Where batches go. */
@@ -38,6 +42,8 @@ class Pages {
   readonly silences = new Map<string, SilenceEntry>();
   readonly windows = new Map<string, MaintenanceEntry | undefined>();
   noticePosition: bigint | undefined;
+  readonly figures = new Map<string, FigureRecord>();
+  readonly outages: OutageRecord[] = [];
 
   batch(): Batch {
     const alerts = [...this.alerts.values()];
@@ -57,6 +63,8 @@ class Pages {
       windows: windows.flatMap(([, window]) => window ?? []),
       removedWindows: windows.filter(([, window]) => window === undefined).map(([name]) => name),
       noticePosition: this.noticePosition,
+      figures: [...this.figures.values()],
+      outages: this.outages,
     };
   }
 }
@@ -119,6 +127,16 @@ export class Journal {
   /** Takes up to which row of what automation asks to tell receivers have been told. */
   noticePosition(position: bigint): void {
     this.#open().noticePosition = position;
+  }
+
+  /** Takes the newest figure of a broker; what it leads to goes on record with it, or neither does. */
+  figure(figure: FigureRecord): void {
+    this.#open().figures.set(openKey(figure.broker, figure.name), figure);
+  }
+
+  /** Takes that a broker has ended and was started again. */
+  outage(outage: OutageRecord): void {
+    this.#open().outages.push(outage);
   }
 
   /** Resolves when all that was taken so far is on record; rejects where it never will be. */

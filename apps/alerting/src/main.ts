@@ -96,7 +96,7 @@ if (process.argv.includes('--print-openapi')) {
       configuration.MUSTER_BROKER_GRACE_SECONDS * 1_000,
     );
     const inputs = new Inputs({
-      ...{ engine, database, brokers, tombstones, logger },
+      ...{ engine, journal, database, brokers, tombstones, logger },
       postgresUrl: configuration.MUSTER_POSTGRES_URL,
       maxConnections: configuration.MUSTER_BROKER_MAX_CONNECTIONS,
       ingestionUrls: configuration.MUSTER_INGESTION_METRICS,
@@ -106,7 +106,7 @@ if (process.argv.includes('--print-openapi')) {
     const upkeep = new Upkeep(store, deliveries, engine, logger);
     rules.watch({
       onRules: (conditions) => inputs.setRules(conditions),
-      breachingOf: (rule) => inputs.breachingOf(rule),
+      breachingOf: (asked) => inputs.breachingOf(asked),
     });
     return {
       controllers: API_CONTROLLERS,
@@ -136,11 +136,12 @@ if (process.argv.includes('--print-openapi')) {
         const stored = await store.load(new Date());
         engine.restore(stored, await rules.conditions(), Date.now());
         await outbox.start();
-        await inputs.start(CONNECT_TIMEOUT_MS, stored.noticePosition);
+        await inputs.start(CONNECT_TIMEOUT_MS, stored);
         resender.start();
         upkeep.start();
       },
       stop: [
+        () => rules.close(),
         () => upkeep.close(),
         () => resender.close(),
         () => inputs.close(),

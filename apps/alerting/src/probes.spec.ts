@@ -1,4 +1,4 @@
-import { mkdtempSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { createServer } from 'node:tls';
@@ -26,7 +26,8 @@ muster_ingestion_broken nonsense
 });
 
 describe('certificates', () => {
-  const folder = new CertificateFolder(mkdtempSync(path.join(tmpdir(), 'muster-probes-')));
+  const root = mkdtempSync(path.join(tmpdir(), 'muster-probes-'));
+  const folder = new CertificateFolder(root);
   let port = 0;
   let close = (): void => undefined;
 
@@ -39,7 +40,10 @@ describe('certificates', () => {
     port = typeof address === 'object' && address !== null ? address.port : 0;
     close = () => void server.close();
   });
-  afterAll(() => close());
+  afterAll(() => {
+    close();
+    rmSync(root, { recursive: true });
+  });
 
   it('of a broker are looked at over TLS, also where nobody vouches for them', async () => {
     const broker = { name: 'mosquitto-0', url: `mqtts://127.0.0.1:${port}`, username: undefined, password: undefined };

@@ -4,7 +4,7 @@ import { connect } from 'node:tls';
 import type { BrokerTarget } from '@muster/broker';
 import type { Logger } from '@muster/service';
 import { ingestionSource } from './condition.ts';
-import type { FleetStore } from './fleet-store.ts';
+import type { FleetStore, Heard } from './fleet-store.ts';
 import type { Measurement } from './running-rule.ts';
 
 const DAY_MS = 86_400_000;
@@ -67,15 +67,18 @@ export interface ProbeOptions {
   /** Whether any rule looks at a source. */
   readonly uses: (source: string) => boolean;
   readonly onMeasurement: (measurement: Measurement) => void;
-  readonly onHeard: (heard: readonly { readonly device: string; readonly heardMs: number }[]) => void;
+  /** Called with who was heard, and until when that is known. */
+  readonly onHeard: (heard: readonly Heard[], untilMs: number) => void;
   readonly logger: Logger;
 }
 
 const OFTEN_MS = 10_000;
 /** Each look is a line in the log of the broker. */
 const SELDOM_MS = 3_600_000;
-/** Ingestion writes once a second, and clocks of services differ. */
+/** Clocks of services differ. */
 const OVERLAP_MS = 5 * 60_000;
+/** Ingestion writes what it has heard so often. */
+const WRITTEN_WITHIN_MS = 1_000;
 
 /** Looks at what nobody tells: dead letters, activity, ingestion's figures, certificates. */
 export class Probes {
@@ -136,7 +139,7 @@ export class Probes {
     if (!uses('heard')) return;
     const since = new Date(Math.max(0, this.#heardUntil.getTime() - OVERLAP_MS));
     const startedAt = new Date();
-    onHeard(await store.heardSince(since));
+    onHeard(await store.heardSince(since), startedAt.getTime() - WRITTEN_WITHIN_MS);
     this.#heardUntil = startedAt;
   }
 

@@ -1,8 +1,8 @@
-import { mkdtempSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { ConfigurationError } from '@muster/service';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, onTestFinished } from 'vitest';
 import { loadReceivers, parseReceivers } from './receivers.ts';
 
 const environment = {
@@ -111,7 +111,9 @@ describe('a file of receivers', () => {
   });
 
   it('that cannot be read or used is an error of the configuration, with its name', () => {
-    const file = path.join(mkdtempSync(path.join(tmpdir(), 'muster-receivers-')), 'receivers.yaml');
+    const folder = mkdtempSync(path.join(tmpdir(), 'muster-receivers-'));
+    onTestFinished(() => rmSync(folder, { recursive: true }));
+    const file = path.join(folder, 'receivers.yaml');
     expect(() => loadReceivers(file, {})).toThrow(/MUSTER_ALERTING_RECEIVERS: .*receivers\.yaml: ENOENT/);
     writeFileSync(file, 'receivers:\n  - name: X\n');
     expect(() => loadReceivers(file, {})).toThrow(ConfigurationError);

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { IncreaseWindow, Occurrences, RateWindow } from './windows.ts';
+import { IncreaseWindow, RateWindow } from './windows.ts';
 
 describe('the rate of change', () => {
   const ratesOf = (perMs: number, ...readings: readonly (readonly [atMs: number, value: number])[]) => {
@@ -22,6 +22,11 @@ describe('the rate of change', () => {
 
   it('begins anew when the clock of the device was set back', () => {
     expect(ratesOf(60, [1000, 5], [1040, 5], [10, 5], [50, 7])).toEqual([undefined, 0, undefined, 3]);
+  });
+
+  it('over a long time begins anew as well when a clock that was hours ahead is set right', () => {
+    const hour = 3_600_000;
+    expect(ratesOf(24 * hour, [20 * hour, 5], [0, 5], [12 * hour, 7])).toEqual([undefined, undefined, 4]);
   });
 
   it('of a straight line is its slope, however often it is read', () => {
@@ -80,23 +85,5 @@ describe('the growth of a counter', () => {
         },
       ),
     );
-  });
-});
-
-describe('occurrences', () => {
-  it('count while they are young enough, and tell when that changes', () => {
-    const occurrences = new Occurrences(60, 10);
-    expect(occurrences.count(0)).toEqual({ count: 0, changesAtMs: undefined });
-    for (const atMs of [0, 30, 50]) occurrences.add(atMs);
-    expect(occurrences.count(50)).toEqual({ count: 3, changesAtMs: 60 });
-    expect(occurrences.count(60)).toEqual({ count: 2, changesAtMs: 90 });
-    expect(occurrences.count(200)).toEqual({ count: 0, changesAtMs: undefined });
-  });
-
-  it('that turn out to be something else are forgotten', () => {
-    const occurrences = new Occurrences(60, 10);
-    for (const atMs of [0, 30, 50]) occurrences.add(atMs);
-    occurrences.forgetSince(30);
-    expect(occurrences.count(55).count).toBe(1);
   });
 });

@@ -1,3 +1,5 @@
+import { CLOCK_TOLERANCE_MS } from './hearing.ts';
+
 /** A window keeps at most so many samples; those that come closer together replace each other. */
 const MAX_SAMPLES = 48;
 
@@ -30,7 +32,7 @@ export class RateWindow {
     const last = this.#samples.at(-1);
     if (last !== undefined && atMs <= last.atMs) {
       // A clock that was set back: what came before cannot be compared.
-      if (last.atMs - atMs > this.perMs) this.#samples = [{ atMs, value }];
+      if (last.atMs - atMs > Math.min(this.perMs, CLOCK_TOLERANCE_MS)) this.#samples = [{ atMs, value }];
       return undefined;
     }
     // Silence is no change: over a gap nothing is known.
@@ -60,33 +62,5 @@ export class IncreaseWindow {
     this.#samples = withSample(this.#samples, { atMs: nowMs, value: this.#total }, this.withinMs);
     const isComplete = nowMs - this.#firstAtMs >= this.withinMs;
     return { increase: this.#total - (this.#samples[0]?.value ?? this.#total), isComplete };
-  }
-}
-
-/** How often something has happened within a time. */
-export class Occurrences {
-  #times: number[] = [];
-
-  constructor(
-    private readonly withinMs: number,
-    private readonly atMost: number,
-  ) {}
-
-  /** Takes one more. */
-  add(atMs: number): void {
-    this.#times.push(atMs);
-    if (this.#times.length > this.atMost) this.#times.shift();
-  }
-
-  /** Forgets those since a time: they were something else. */
-  forgetSince(atMs: number): void {
-    this.#times = this.#times.filter((time) => time < atMs);
-  }
-
-  /** How many there are, and when the first of them is too old; undefined where there is none. */
-  count(nowMs: number): { readonly count: number; readonly changesAtMs: number | undefined } {
-    this.#times = this.#times.filter((time) => time > nowMs - this.withinMs);
-    const [first] = this.#times;
-    return { count: this.#times.length, changesAtMs: first === undefined ? undefined : first + this.withinMs };
   }
 }

@@ -23,12 +23,31 @@ import { stringify } from 'yaml';
 import { z } from 'zod';
 import { callApi, sourceText, type ApiTarget } from './api-client.ts';
 import { apiTarget, withApi } from './api-target.ts';
-import { EXIT_FAILURE, plain, table, write, type OutputOptions } from './output.ts';
+import { EXIT_FAILURE, plain, say, table, write, type OutputOptions } from './output.ts';
 import { UsageError } from './up/settings.ts';
 
 /** JSON, or lines for people. */
 function print(value: unknown, { json }: OutputOptions, lines: () => string): void {
   write(json ? JSON.stringify(value) : lines());
+}
+
+/** A list as JSON or as a table; that there is nothing in it is said beside it. */
+function printList<Row>(
+  rows: readonly Row[],
+  { json }: OutputOptions,
+  nothing: string,
+  headings: readonly string[],
+  cells: (row: Row) => readonly string[],
+): void {
+  if (json) write(JSON.stringify(rows));
+  else if (rows.length === 0) say(nothing);
+  else write(table(headings, rows.map(cells)));
+}
+
+/** What became of something as JSON on standard output, or as a sentence beside it. */
+function confirm(value: unknown, { json }: OutputOptions, sentence: string): void {
+  if (json) write(JSON.stringify(value));
+  else say(sentence);
 }
 
 /**
@@ -82,14 +101,9 @@ async function listAlerts(
     alerts.push(...page.items);
     cursor = page.next;
   }
-  print(alerts, output, () =>
-    alerts.length === 0
-      ? 'No alerts.'
-      : table(
-          ['ID', 'SEVERITY', 'STATE', 'SINCE', 'RULE', 'SUMMARY'],
-          alerts.map((alert) => [alert.id, alert.severity, stateOf(alert), alert.since, alert.rule, alert.summary]),
-        ),
-  );
+  printList(alerts, output, 'No alerts.', ['ID', 'SEVERITY', 'STATE', 'SINCE', 'RULE', 'SUMMARY'], (alert) => [
+    ...[alert.id, alert.severity, stateOf(alert), alert.since, alert.rule, alert.summary],
+  ]);
 }
 
 function addAlerts(alert: Command): void {
@@ -134,7 +148,7 @@ function addAlerts(alert: Command): void {
       const body = options.comment === undefined ? {} : { comment: options.comment };
       const path = `/alerts/${encodeURIComponent(id)}/acknowledge`;
       const found = await callApi(apiTarget(command), 'POST', path, alertDetailSchema, body);
-      print(found, options, () => `${found.id} is ${stateOf(found)}`);
+      confirm(found, options, `${found.id} is ${stateOf(found)}`);
     });
   withApi(
     alert
@@ -145,7 +159,7 @@ function addAlerts(alert: Command): void {
   ).action(async (id: string, text: string, options: OutputOptions, command: Command) => {
     const path = `/alerts/${encodeURIComponent(id)}/comments`;
     const found = await callApi(apiTarget(command), 'POST', path, alertDetailSchema, { text });
-    print(found, options, () => `${found.id} has ${found.comments.length} comments`);
+    confirm(found, options, `${found.id} has ${found.comments.length} comments`);
   });
 }
 
@@ -153,20 +167,15 @@ function addReceivers(alert: Command): void {
   withApi(alert.command('receivers').description('who is told of alerts')).action(
     async (options: OutputOptions, command: Command) => {
       const { items } = await callApi(apiTarget(command), 'GET', '/receivers', receiverListSchema);
-      print(items, options, () =>
-        items.length === 0
-          ? 'Nobody is told: name a file of receivers in MUSTER_ALERTING_RECEIVERS (docs/alerting.md).'
-          : table(
-              ['NAME', 'TYPE', 'TARGET', 'WAITING', 'LAST DELIVERED', 'LAST FAILURE'],
-              items.map((item) => [
-                item.name,
-                item.type,
-                item.target,
-                String(item.waiting),
-                item.lastDeliveredAt ?? 'never',
-                item.lastFailure === null ? '-' : `${item.lastFailure.at} ${item.lastFailure.detail}`,
-              ]),
-            ),
+      printList(
+        items,
+        options,
+        'Nobody is told: name a file of receivers in MUSTER_ALERTING_RECEIVERS (docs/alerting.md).',
+        ['NAME', 'TYPE', 'TARGET', 'WAITING', 'LAST DELIVERED', 'LAST FAILURE'],
+        ({ name, type, target, waiting, lastDeliveredAt, lastFailure }) => [
+          ...[name, type, target, String(waiting), lastDeliveredAt ?? 'never'],
+          lastFailure === null ? '-' : `${lastFailure.at} ${lastFailure.detail}`,
+        ],
       );
     },
   );
@@ -187,11 +196,12 @@ function addReceivers(alert: Command): void {
         ...(options.outcome === undefined ? {} : { outcome: options.outcome }),
       });
       const { items } = await callApi(apiTarget(command), 'GET', `/deliveries?${query.toString()}`, deliveryPageSchema);
-      print(items, options, () =>
-        table(
-          ['AT', 'RECEIVER', 'OUTCOME', 'ATTEMPT', 'ANSWER', 'SUMMARY'],
-          items.map((item) => [item.at, item.receiver, item.outcome, String(item.attempt), item.detail, item.summary]),
-        ),
+      printList(
+        items,
+        options,
+        'Nobody was told anything.',
+        ['AT', 'RECEIVER', 'OUTCOME', 'ATTEMPT', 'ANSWER', 'SUMMARY'],
+        (item) => [item.at, item.receiver, item.outcome, String(item.attempt), item.detail, item.summary],
       );
     });
 }
@@ -201,19 +211,15 @@ function addRules(alert: Command): void {
   withApi(rules.command('ls').description('list alert rules')).action(
     async (options: OutputOptions, command: Command) => {
       const { items } = await callApi(apiTarget(command), 'GET', '/alert-rules', alertRuleListSchema);
-      print(items, options, () =>
-        table(
-          ['RULE', 'KIND', 'SEVERITY', 'VERSION', 'BY', 'FIRING', 'PENDING'],
-          items.map(({ name, definition, version, author, firing, pending }) => [
-            name,
-            definition.enabled ? definition.kind : `${definition.kind} (not enabled)`,
-            definition.severity,
-            String(version),
-            author,
-            String(firing),
-            String(pending),
-          ]),
-        ),
+      printList(
+        items,
+        options,
+        'No alert rules.',
+        ['RULE', 'KIND', 'SEVERITY', 'VERSION', 'BY', 'FIRING', 'PENDING'],
+        ({ name, definition: { enabled, kind, severity }, version, author, firing, pending }) => [
+          ...[name, enabled ? kind : `${kind} (not enabled)`, severity, String(version), author],
+          ...[String(firing), String(pending)],
+        ],
       );
     },
   );
@@ -247,7 +253,7 @@ function addRules(alert: Command): void {
   withApi(rules.command('rm').description('delete a rule; its alerts end').argument('<rule>', 'its name')).action(
     async (name: string, options: OutputOptions, command: Command) => {
       await callApi(apiTarget(command), 'DELETE', `/alert-rules/${encodeURIComponent(name)}`, z.undefined());
-      print({ deleted: name }, options, () => `${name} is deleted`);
+      confirm({ deleted: name }, options, `${name} is deleted`);
     },
   );
 }
@@ -257,20 +263,12 @@ function addSilences(muster: Command): void {
   withApi(silences.command('ls').description('list silences')).action(
     async (options: OutputOptions, command: Command) => {
       const { items } = await callApi(apiTarget(command), 'GET', '/silences', silenceListSchema);
-      print(items, options, () =>
-        items.length === 0
-          ? 'No silences.'
-          : table(
-              ['ID', 'ALERTS WITH', 'FROM', 'UNTIL', 'BY', 'WHY'],
-              items.map(({ id, matchers, from, until, who, why }) => [
-                id,
-                matchersText(matchers),
-                from,
-                until,
-                who,
-                why,
-              ]),
-            ),
+      printList(
+        items,
+        options,
+        'No silences.',
+        ['ID', 'ALERTS WITH', 'FROM', 'UNTIL', 'BY', 'WHY'],
+        ({ id, matchers, from, until, who, why }) => [id, matchersText(matchers), from, until, who, why],
       );
     },
   );
@@ -293,7 +291,7 @@ function addSilences(muster: Command): void {
     async (id: string, options: OutputOptions, command: Command) => {
       const path = `/silences/${encodeURIComponent(id)}`;
       const silence = await callApi(apiTarget(command), 'DELETE', path, silenceSchema);
-      print(silence, options, () => `${silence.id} has ended`);
+      confirm(silence, options, `${silence.id} has ended`);
     },
   );
 }
@@ -320,15 +318,14 @@ function addWindows(muster: Command): void {
   withApi(windows.command('ls').description('list maintenance windows')).action(
     async (options: OutputOptions, command: Command) => {
       const { items } = await callApi(apiTarget(command), 'GET', '/maintenance-windows', maintenanceListSchema);
-      print(items, options, () =>
-        items.length === 0
-          ? 'No maintenance windows.'
-          : table(
-              ['NAME', 'ALERTS WITH', 'OPEN', 'NEXT', 'BY', 'WHY'],
-              items.map(({ name, matchers, active, next, who, why }) => [
-                ...[name, matchersText(matchers), active ? 'yes' : 'no', next ?? 'never', who, why],
-              ]),
-            ),
+      printList(
+        items,
+        options,
+        'No maintenance windows.',
+        ['NAME', 'ALERTS WITH', 'OPEN', 'NEXT', 'BY', 'WHY'],
+        ({ name, matchers, active, next, who, why }) => [
+          ...[name, matchersText(matchers), active ? 'yes' : 'no', next ?? 'never', who, why],
+        ],
       );
     },
   );
@@ -348,12 +345,12 @@ function addWindows(muster: Command): void {
     .action(async (name: string, options: WindowOptions, command: Command) => {
       const body = { name, matchers: options.match, schedule: scheduleOf(options), why: options.why };
       const window = await callApi(apiTarget(command), 'POST', '/maintenance-windows', maintenanceWindowSchema, body);
-      print(window, options, () => `${window.name} ${window.active ? 'is open' : `opens ${window.next ?? 'never'}`}`);
+      confirm(window, options, `${window.name} ${window.active ? 'is open' : `opens ${window.next ?? 'never'}`}`);
     });
   withApi(windows.command('rm').description('delete a maintenance window').argument('<name>', 'its name')).action(
     async (name: string, options: OutputOptions, command: Command) => {
       await callApi(apiTarget(command), 'DELETE', `/maintenance-windows/${encodeURIComponent(name)}`, z.undefined());
-      print({ deleted: name }, options, () => `${name} is deleted`);
+      confirm({ deleted: name }, options, `${name} is deleted`);
     },
   );
 }

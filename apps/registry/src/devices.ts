@@ -1,8 +1,6 @@
-import { isDeepStrictEqual } from 'node:util';
 import type {
   Device,
   DeviceId,
-  DeviceInfo,
   DevicePage,
   DevicePatch,
   DeviceQuery,
@@ -10,8 +8,7 @@ import type {
   PresenceState,
 } from '@muster/contract';
 import { isDeviceId, presenceStateSchema } from '@muster/contract';
-import { discover, Prisma, type PrismaClient } from '@muster/database';
-import type { AccountStore } from '@muster/security';
+import { Prisma, type PrismaClient } from '@muster/database';
 import { ProblemError } from '@muster/service';
 import { deviceOf, type DeviceRow } from './device-view.ts';
 
@@ -45,10 +42,7 @@ function idOf(cursor: string): string {
 
 /** The devices of the registry. */
 export class Devices {
-  constructor(
-    private readonly database: PrismaClient,
-    private readonly accounts: AccountStore,
-  ) {}
+  constructor(private readonly database: PrismaClient) {}
 
   /** One page, in the order of ids; decommissioned and archived devices only where they are asked for. */
   async page(query: DeviceQuery): Promise<DevicePage> {
@@ -95,18 +89,6 @@ export class Devices {
       throw new ProblemError(409, `${id} is ${state} and can no longer be changed`);
     }
     return this.find(id);
-  }
-
-  /** Takes what a device says about itself; topics that it owns are granted to it. Tombstoned devices are not heard. */
-  async takeInfo(id: DeviceId, info: DeviceInfo): Promise<void> {
-    const { tombstoned } = await discover(this.database, [id]);
-    if (tombstoned.has(id)) return;
-    await this.database.$transaction(async (transaction) => {
-      const before = await transaction.device.findUnique({ where: { id }, select: { info: true } });
-      await transaction.device.updateMany({ where: { id }, data: { info } });
-      const topics = (before?.info as DeviceInfo | null | undefined)?.topics;
-      if (!isDeepStrictEqual(topics ?? [], info.topics ?? [])) await this.accounts.topicsChanged(transaction, id);
-    });
   }
 
   /** Counts over all devices that are not decommissioned. */

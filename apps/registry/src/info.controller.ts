@@ -4,7 +4,7 @@ import { ContractError, decodeInfo } from '@muster/contract';
 import { DeviceMessageContext, OnTopicRole } from '@muster/broker';
 import { LOGGER, METRICS, type Logger } from '@muster/service';
 import { Counter, Registry } from 'prom-client';
-import { Devices } from './devices.ts';
+import { InfoIntake } from './info-intake.ts';
 
 /** Takes what devices say about themselves. */
 @Controller()
@@ -12,7 +12,7 @@ export class InfoController {
   readonly #refused: Counter<'reason'>;
 
   constructor(
-    @Inject(Devices) private readonly devices: Devices,
+    @Inject(InfoIntake) private readonly intake: InfoIntake,
     @Inject(LOGGER) private readonly logger: Logger,
     @Inject(METRICS) metrics: Registry,
   ) {
@@ -30,7 +30,7 @@ export class InfoController {
     // An empty payload is a retained message being cleared.
     if (payload.length === 0) return;
     try {
-      await this.devices.takeInfo(context.device, decodeInfo(payload));
+      await this.intake.take(context.device, decodeInfo(payload));
     } catch (error) {
       if (!(error instanceof ContractError)) throw error;
       this.#refused.inc({ reason: error.code });

@@ -25,6 +25,7 @@ import { DevicesController } from './devices.controller.ts';
 import { Devices } from './devices.ts';
 import { backendVariables, ForwardController, ForwardTargets } from './forward.controller.ts';
 import { InfoController } from './info.controller.ts';
+import { InfoIntake } from './info-intake.ts';
 import { LiveController } from './live.controller.ts';
 import { LiveReadingFeed } from './live-readings.ts';
 import { PlanController } from './plan.controller.ts';
@@ -87,7 +88,8 @@ if (process.argv.includes('--print-openapi')) {
             configuration.MUSTER_INTERNAL_TOKEN,
           ),
         },
-        { provide: Devices, useValue: new Devices(database, accounts) },
+        { provide: Devices, useValue: new Devices(database) },
+        { provide: InfoIntake, useValue: new InfoIntake(database, accounts) },
         {
           provide: Decommissioning,
           useValue: new Decommissioning({ database, accounts, credentials, managed, brokers, topicMap, logger }),

@@ -86,7 +86,7 @@ describe('accounts', () => {
     const before = await accounts.version();
     await database.$transaction(async (transaction) => {
       await transaction.device.update({ where: { id: 'owner' }, data: { info: { topics: ['garage/door', '#'] } } });
-      await accounts.topicsChanged(transaction, deviceId('owner'));
+      await accounts.topicsChanged(transaction, [deviceId('owner')]);
     });
     expect(await accounts.version()).toBe(before + 1n);
     const { acl } = await accounts.files(defaultTopicMap, probe);

@@ -167,10 +167,10 @@ export class AccountStore {
     return count === 0 ? undefined : bumpVersion(transaction);
   }
 
-  /** Tells the agents, in the transaction of the caller, that the topics changed that a device says it owns. */
-  async topicsChanged(transaction: Prisma.TransactionClient, device: DeviceId): Promise<void> {
-    const account = await transaction.brokerAccount.findUnique({ where: { username: device } });
-    if (account !== null) await bumpVersion(transaction);
+  /** Tells the agents, in the transaction of the caller, that the topics changed that devices say they own. */
+  async topicsChanged(transaction: Prisma.TransactionClient, devices: readonly DeviceId[]): Promise<void> {
+    const accounts = await transaction.brokerAccount.count({ where: { username: { in: [...devices] } } });
+    if (accounts > 0) await bumpVersion(transaction);
   }
 
   /** The newest version; 0 before the first account. */

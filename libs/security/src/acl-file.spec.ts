@@ -25,6 +25,7 @@ describe('an ACL file', () => {
   it('gives a service what it reads, and $SYS to those two that watch brokers', () => {
     expect(text).toMatch(/user muster\.presence\ntopic read devices\/\+\/status\n/);
     expect(text.match(/\$SYS/g)).toHaveLength(2);
+    expect(text).toMatch(/user muster\.alerting\n(topic .*\n)*topic read muster\/services\/ingestion\n/);
     expect(text).toMatch(/user muster\.alerting\n(topic .*\n)*topic read \$SYS\/#/);
     expect(text).toMatch(
       /user muster\.ingestion\n(topic .*\n)*topic read \$SYS\/#\n(topic .*\n)*user muster\.presence/,

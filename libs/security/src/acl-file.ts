@@ -91,6 +91,8 @@ export function renderAclFile({ topicMap, devices, shared }: AccessControl): str
     'topic read muster/services/+',
     `user ${serviceUsername('alerting')}`,
     'topic readwrite muster/services/alerting',
+    // Who is not heard while ingestion is away is not silent.
+    'topic read muster/services/ingestion',
     'topic readwrite muster/interest/alerting',
     'topic read muster/digest/#',
     'topic read $SYS/#',
