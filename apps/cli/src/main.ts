@@ -6,6 +6,7 @@ import { addCompletionCommand } from './completion-command.ts';
 import { addDecommissionCommand, addDeviceCommands } from './device-commands.ts';
 import { addMigrateCommand } from './migrate-command.ts';
 import { EXIT_FAILURE, EXIT_USAGE } from './output.ts';
+import { addExperimentCommands } from './experiment/experiment-command.ts';
 import { addPlanCommands } from './plan-commands.ts';
 import { addProfileCommands } from './profile-commands.ts';
 import { addRuleCommands } from './rule-commands.ts';
@@ -32,6 +33,7 @@ function program(): Command {
   addSecureCommands(muster);
   addSimulateCommand(muster);
   addPlanCommands(muster);
+  addExperimentCommands(muster);
   addVerifyCommand(muster);
   addMigrateCommand(muster);
   addProfileCommands(muster);

@@ -1,2 +1,3 @@
 export * from './calculator.ts';
 export * from './calculators.ts';
+export { connectedLife, type ConnectedDevice } from './battery.ts';

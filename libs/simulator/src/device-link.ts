@@ -1,6 +1,10 @@
+import { Socket } from 'node:net';
 import type { BrokerTarget } from '@muster/broker';
 import { connect, ErrorWithReasonCode, type MqttClient } from 'mqtt';
 import type { DeviceConnectOptions, DevicePublication, LostReason } from './device-core.ts';
+
+/** What a device speaks. */
+export type MqttVersion = '3.1.1' | '5';
 
 /** What a connection tells its device. */
 export interface LinkEvents {
@@ -25,10 +29,10 @@ export class DeviceLink {
   #lastToken = 0;
   #lost: LostReason = 'unreached';
 
-  constructor(broker: BrokerTarget, options: DeviceConnectOptions, events: LinkEvents) {
+  constructor(broker: BrokerTarget, version: MqttVersion, options: DeviceConnectOptions, events: LinkEvents) {
     this.#events = events;
     this.#client = connect(broker.url, {
-      protocolVersion: 5,
+      protocolVersion: version === '5' ? 5 : 4,
       clientId: options.clientId,
       ...(broker.username === undefined ? {} : { username: broker.username }),
       ...(broker.password === undefined ? {} : { password: broker.password }),
@@ -43,6 +47,9 @@ export class DeviceLink {
       will: { topic: options.will.topic, payload: Buffer.from(options.will.payload), qos: 1, retain: true },
     });
     this.#client.on('connect', () => {
+      // A small write must not wait for the acknowledgement of the one before (mqtt-pitfalls B5).
+      const { stream } = this.#client;
+      if (stream instanceof Socket) stream.setNoDelay(true);
       this.#lost = 'network';
       this.#events?.onConnected();
     });

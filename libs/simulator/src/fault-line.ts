@@ -14,6 +14,10 @@ export interface LineCounts {
   readonly toClient: PacketCounts;
 }
 
+/** Which way bytes go. */
+export type LineDirection = 'to-broker' | 'to-client';
+const BOTH: readonly LineDirection[] = ['to-broker', 'to-client'];
+
 interface Call {
   readonly near: Socket;
   readonly far: Socket;
@@ -30,7 +34,7 @@ export class FaultLine {
   readonly #target: LineTarget;
   readonly #calls = new Set<Call>();
   #isCut = false;
-  #isFrozen = false;
+  readonly #frozen = new Set<LineDirection>();
   #delayMs = 0;
   #connections = 0;
   #toBroker = new PacketCounter();
@@ -68,9 +72,9 @@ export class FaultLine {
     this.#delayMs = milliseconds;
   }
 
-  /** Carries nothing any more and ends nothing: both sides believe that they are connected. */
-  freeze(): void {
-    this.#isFrozen = true;
+  /** Carries nothing any more, one way or both, and ends nothing: both sides believe that they are connected. */
+  freeze(...directions: readonly LineDirection[]): void {
+    for (const direction of directions.length === 0 ? BOTH : directions) this.#frozen.add(direction);
   }
 
   /** Ends every connection without a word, and takes nobody. */
@@ -85,7 +89,7 @@ export class FaultLine {
   /** Carries again, also what has come while it was frozen. */
   mend(): void {
     this.#isCut = false;
-    this.#isFrozen = false;
+    this.#frozen.clear();
     for (const { waiting } of this.#calls) for (const { to, bytes } of waiting.splice(0)) to.write(bytes);
   }
 
@@ -117,13 +121,13 @@ export class FaultLine {
     const far = createConnection({ ...this.#target, noDelay: true });
     const call: Call = { near, far, waiting: [] };
     this.#calls.add(call);
-    this.#carry(call, near, far, (bytes) => this.#toBroker.take(near, bytes));
-    this.#carry(call, far, near, (bytes) => this.#toClient.take(far, bytes));
+    this.#carry(call, 'to-broker', near, far, (bytes) => this.#toBroker.take(near, bytes));
+    this.#carry(call, 'to-client', far, near, (bytes) => this.#toClient.take(far, bytes));
   }
 
-  #carry(call: Call, from: Socket, to: Socket, count: (bytes: Buffer) => void): void {
+  #carry(call: Call, direction: LineDirection, from: Socket, to: Socket, count: (bytes: Buffer) => void): void {
     from.on('data', (bytes) => {
-      if (this.#isFrozen) {
+      if (this.#frozen.has(direction)) {
         call.waiting.push({ to, bytes });
         return;
       }
@@ -134,11 +138,11 @@ export class FaultLine {
     // Whatever ends one side ends the other; the reason is none of ours.
     from.on('error', () => undefined);
     from.on('end', () => {
-      if (!this.#isFrozen) to.end();
+      if (!this.#frozen.has(direction)) to.end();
     });
     from.on('close', () => {
       this.#calls.delete(call);
-      if (!this.#isFrozen) to.destroy();
+      if (!this.#frozen.has(direction)) to.destroy();
     });
   }
 }

@@ -4,13 +4,14 @@ import type {
   DeviceCore,
   DeviceHost,
   DevicePhase,
+  DevicePublication,
   Goodbye,
   LostReason,
   NodeKind,
   ResetReason,
   VirtualBoard,
 } from './device-core.ts';
-import { DeviceLink } from './device-link.ts';
+import { DeviceLink, type MqttVersion } from './device-link.ts';
 import type { Surroundings } from './surroundings.ts';
 import type { Cancel, VirtualTime } from './virtual-time.ts';
 
@@ -23,9 +24,19 @@ export interface VirtualDeviceOptions {
   /** The firmware's own settings, such as `{ heartbeat: 60 }`. */
   readonly settings?: Readonly<Record<string, number | string>>;
   readonly broker: BrokerTarget;
+  /** 5 where it is left out. */
+  readonly version?: MqttVersion;
   readonly core: DeviceCore;
   readonly time: VirtualTime;
-  readonly surroundings: Surroundings;
+  readonly surroundings: Pick<Surroundings, 'chance' | 'climateAt' | 'batteryMillivoltsAt' | 'motionLastsMs'>;
+  /** Told what goes out, and when it is acknowledged. */
+  readonly observer?: DeviceObserver;
+}
+
+/** Who looks at what a device sends; a token is a publication's within its connection. */
+export interface DeviceObserver {
+  readonly onPublished: (publication: DevicePublication, token: number) => void;
+  readonly onAcknowledged: (token: number) => void;
 }
 
 /** GPIO of the motion sensor (firmware/nodes/motion.hpp). */
@@ -158,22 +169,29 @@ export class VirtualDevice {
   }
 
   #host(resetReason: ResetReason): DeviceHost {
-    const { broker, time, surroundings } = this.#options;
+    const { broker, time, surroundings, observer } = this.#options;
     return {
       connect: (options) => {
         this.#link?.leave(false);
-        const link = new DeviceLink(broker, options, {
+        const link = new DeviceLink(broker, this.#options.version ?? '5', options, {
           onConnected: () => this.#event((board) => board.connected()),
           onLost: (reason: LostReason) => {
             if (this.#link === link) this.#link = undefined;
             this.#event((board) => board.disconnected(reason));
           },
-          onAcknowledged: (token, code) => this.#event((board) => board.acknowledged(token, code)),
+          onAcknowledged: (token, code) => {
+            observer?.onAcknowledged(token);
+            this.#event((board) => board.acknowledged(token, code));
+          },
           onMessage: (topic, payload, retained) => this.#event((board) => board.message(topic, payload, retained)),
         });
         this.#link = link;
       },
-      publish: (publication) => this.#link?.publish(publication) ?? 0,
+      publish: (publication) => {
+        const token = this.#link?.publish(publication) ?? 0;
+        if (token !== 0) observer?.onPublished(publication, token);
+        return token;
+      },
       subscribe: (filter, qos) => this.#link?.subscribe(filter, qos),
       disconnect: (reasonCode) => {
         this.#link?.leave(reasonCode === 0);
