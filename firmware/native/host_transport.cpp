@@ -2,7 +2,7 @@
 
 #include <mqtt_protocol.h>
 
-#include <ctime>
+#include <chrono>
 #include <iostream>
 #include <stdexcept>
 
@@ -14,7 +14,7 @@ std::string str(Text text) { return {text.data, text.size}; }
 Text text(const std::string& string) { return {string.data(), string.size()}; }
 
 /** DISCONNECT and everything before it goes out within this. */
-constexpr int kFlushMs = 200;
+constexpr std::chrono::milliseconds kFlushLimit(200);
 
 /** CONNACK codes that trying again soon does not change (MQTT 5, section 3.2.2.2). */
 bool isRefusal(int code) {
@@ -134,8 +134,8 @@ void HostTransport::disconnect(DisconnectCode code) {
   if (client_ != nullptr && isConnected_) {
     mosquitto_disconnect_v5(client_, static_cast<int>(code), nullptr);
     // The library ends the connection itself when DISCONNECT is out.
-    const clock_t start = clock();
-    while (mosquitto_loop(client_, 10, 1) == MOSQ_ERR_SUCCESS && (clock() - start) * 1000 / CLOCKS_PER_SEC < kFlushMs) {
+    const auto deadline = std::chrono::steady_clock::now() + kFlushLimit;
+    while (mosquitto_loop(client_, 10, 1) == MOSQ_ERR_SUCCESS && std::chrono::steady_clock::now() < deadline) {
     }
   }
   close();

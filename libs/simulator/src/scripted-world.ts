@@ -132,21 +132,35 @@ export class ScriptedWorld {
   }
 
   #happen(event: WorldEvent, connection: number): void {
-    if (event.kind === 'boot') return this.#powerOn();
-    if (event.kind === 'step') return this.#play(event.step);
+    if (event.kind === 'boot') {
+      this.#powerOn();
+      return;
+    }
+    if (event.kind === 'step') {
+      this.#play(event.step);
+      return;
+    }
     const board = this.#board;
     if (connection !== this.#connection || board === undefined) return;
     this.#dueMs = this.#nowMs;
     switch (event.kind) {
       case 'connected':
         this.#isConnected = true;
-        return board.connected();
-      case 'acknowledged':
-        return board.acknowledged(event.token);
+        {
+          board.connected();
+          return;
+        }
+      case 'acknowledged': {
+        board.acknowledged(event.token);
+        return;
+      }
       case 'lost':
         this.#isConnected = false;
         this.#connection += 1;
-        return board.disconnected(event.reason);
+        {
+          board.disconnected(event.reason);
+          return;
+        }
     }
   }
 
@@ -173,10 +187,14 @@ export class ScriptedWorld {
       case 'battery':
         this.#batteryMillivolts = step.millivolts;
         return;
-      case 'power-cut':
-        return this.#cutPower();
-      case 'power-on':
-        return this.#powerOn();
+      case 'power-cut': {
+        this.#cutPower();
+        return;
+      }
+      case 'power-on': {
+        this.#powerOn();
+        return;
+      }
       case 'shutdown':
         this.#dueMs = this.#nowMs;
         return this.#board?.shutdown(step.reason, step.wakeInSeconds);
