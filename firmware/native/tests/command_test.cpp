@@ -1,5 +1,7 @@
 #include <gtest/gtest.h>
 
+#include <random>
+
 #include "worlds.hpp"
 
 namespace muster {
@@ -116,6 +118,35 @@ TEST(ACommand, RestartsAfterItsAnswerAndAGoodbye) {
   EXPECT_LT(timesOf(world, kAck).at(0), timesOf(world, "\"shutdown\"").at(0));
   EXPECT_LT(timesOf(world, "disconnect 0x00").at(0), timesOf(world, " boot").at(1));
   EXPECT_EQ(payloadsOf(world, kStatus).back()["session"], 2);
+}
+
+TEST(AnyMessage, LeavesADeviceAliveAndItsAnswersReadable) {
+  const std::string seeds[] = {
+      R"({"id":"c-1","name":"light","args":{"set":60},"expires":1698765432123})",
+      R"({"version":3,"settings":{"heartbeat":300,"keep_alive":60,"debounce_ms":5}})",
+      "ON",
+  };
+  const std::string topics[] = {kCommand, "devices/dev/config", "home/hall/light/command", "devices/dev/commands", ""};
+  std::mt19937 random(11);
+  World world(scriptOf("light", {{"endMs", 1u << 30}}));
+  world.runUntil(1000);
+  for (int round = 0; round < 20000; ++round) {
+    std::string payload = seeds[random() % 3];
+    for (unsigned damage = random() % 5; damage > 0 && !payload.empty(); --damage) {
+      const size_t at = random() % payload.size();
+      if (random() % 3 == 0) {
+        payload.erase(at, random() % 6);
+      } else {
+        payload[at] = static_cast<char>(random());
+      }
+    }
+    world.deliver(topics[random() % 5], payload, random() % 20 == 0);
+    if (round % 5 == 0) world.runUntil(world.nowMs() + 100);
+  }
+  world.runUntil(world.nowMs() + 1000);
+  ASSERT_EQ(world.device()->phase(), Phase::online);
+  EXPECT_GT(payloadsOf(world, kAck).size(), 100u);
+  EXPECT_GT(payloadsOf(world, "devices/dev/info").size(), 100u);
 }
 
 }  // namespace

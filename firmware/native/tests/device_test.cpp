@@ -1,7 +1,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <set>
+#include <random>
 
 #include "worlds.hpp"
 
@@ -288,6 +288,40 @@ TEST(TheWrapOfMilliseconds, ChangesNothingOfWhatIsDue) {
       plain.runUntil(600000);
       EXPECT_EQ(world.trace(), plain.trace()) << node << " started at " << start;
     }
+  }
+}
+
+TEST(ADevice, SurvivesEventsInAnyOrder) {
+  for (uint32_t seed = 1; seed <= 60; ++seed) {
+    std::mt19937 random(seed);
+    const char* nodes[] = {"dht22", "motion", "light", "motion_light"};
+    World world(scriptOf(nodes[seed % 4], {{"endMs", 1u << 30}, {"settings", {{"heartbeat", 10}}}}));
+    world.runUntil(10);
+    uint64_t lastSession = 0;
+    for (int round = 0; round < 400; ++round) {
+      if (world.device() == nullptr) world.powerOn();
+      Device& device = *world.device();
+      switch (random() % 9) {
+        case 0: device.onConnected(); break;
+        case 1: device.onDisconnected(static_cast<LostReason>(random() % 4)); break;
+        case 2: device.onAcknowledged(random() % 12, static_cast<uint8_t>(random())); break;
+        case 3: device.onMessage("devices/dev/command", "{\"id\":\"1\",\"name\":\"report\"}", false); break;
+        case 4: world.setPin(13, random() % 2 == 0); break;
+        case 5: world.setNetwork(static_cast<Network>(random() % 3)); break;
+        case 6: world.setClock(random() % 2 == 0 ? 0 : kNow + random()); break;
+        case 7:
+          if (random() % 20 == 0) device.shutdown(static_cast<Goodbye>(random() % 3), random() % 100);
+          break;
+        default: world.runUntil(world.nowMs() + random() % 20000); break;
+      }
+      if (world.device() != nullptr) world.runUntil(world.nowMs() + 1);
+    }
+    for (const std::string& line : linesWith(world, "connect dev")) {
+      const uint64_t session = json::parse(line.substr(line.find('{')))["session"];
+      ASSERT_GE(session, lastSession) << "seed " << seed;
+      lastSession = session;
+    }
+    EXPECT_GT(lastSession, 3u) << "seed " << seed;
   }
 }
 
