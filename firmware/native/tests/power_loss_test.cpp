@@ -109,7 +109,7 @@ TEST(PowerThatIsLost, AtAnyStepLeavesSessionsThatOnlyGrow) {
 }
 
 TEST(PowerThatIsLost, AfterAnAcknowledgementSendsNothingOfItAgain) {
-  for (uint64_t cutMs = 2000; cutMs < 30000; cutMs += 10) {
+  for (uint64_t cutMs = 2000; cutMs < 30000; cutMs += 35) {
     World world(life());
     world.runUntil(cutMs);
     std::set<std::string> acknowledged;
