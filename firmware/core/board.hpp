@@ -14,7 +14,8 @@ struct Climate {
 /** Why the board started; written into `info`. */
 enum class ResetReason : uint8_t { power, software, watchdog, brownout, sleep, unknown };
 
-/** Clock, randomness, sensor, pins, battery, flash and power of one board. Nothing blocks for longer than a sensor takes. */
+/** Clock, randomness, sensor, pins, battery, flash and power of one board. Nothing blocks for longer than a sensor
+ * takes. */
 class Board {
  public:
   /** Milliseconds since the start; wraps after 49.7 days. */
@@ -26,7 +27,8 @@ class Board {
 
   /** False when the sensor does not answer or its checksum is wrong. */
   virtual bool readClimate(uint8_t pin, Climate& climate) = 0;
-  /** Makes a pin an input; true when each change of it leads to a call of `Device::tick`, so that nobody has to look. */
+  /** Makes a pin an input; true when each change of it leads to a call of `Device::tick`, so that nobody has to look.
+   */
   virtual bool watchPin(uint8_t pin) = 0;
   virtual bool readPin(uint8_t pin) = 0;
   /** Duty of a PWM output in per cent. */
@@ -40,8 +42,8 @@ class Board {
   virtual bool writeFlash(Text key, const void* value, size_t size) = 0;
 
   /**
-   * The last thing that is called: lets the network send what it has been handed, and sleeps; starts again after so many
-   * seconds, 0 is never.
+   * The last thing that is called: lets the network send what it has been handed, and sleeps; starts again after so
+   * many seconds, 0 is never.
    */
   virtual void powerDown(uint32_t wakeInSeconds) = 0;
   /** The last thing that is called: as `powerDown`, and starts again at once. */

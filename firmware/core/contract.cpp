@@ -106,10 +106,11 @@ Moment Timekeeper::now() const { return epochMs_ == 0 ? Moment{false, uptimeMs_}
 
 Moment Timekeeper::next() {
   Moment moment = now();
-  uint64_t& last = moment.isByClock ? lastGivenMs_ : lastUptimeMs_;
-  const bool isAdjusted = moment.milliseconds <= last && (!moment.isByClock || last - moment.milliseconds < kClockAdjustedMs);
-  if (isAdjusted) moment.milliseconds = last + 1;
-  last = moment.milliseconds;
+  uint64_t& earliest = moment.isByClock ? earliestClockMs_ : earliestUptimeMs_;
+  const bool isBefore = moment.milliseconds < earliest;
+  if (isBefore && (!moment.isByClock || earliest - moment.milliseconds <= kClockAdjustedMs))
+    moment.milliseconds = earliest;
+  earliest = moment.milliseconds + 1;
   return moment;
 }
 

@@ -1,5 +1,6 @@
 #pragma once
-// The contract with devices: topics and payloads (libs/contract; libs/contract/vectors.json is what both are tested by).
+// The contract with devices: topics and payloads (libs/contract; libs/contract/vectors.json is what both are tested
+// by).
 
 #include "text.hpp"
 
@@ -67,12 +68,13 @@ struct LightCommand {
   uint8_t brightness = 0;
 };
 
-/** Reads `ON`, `OFF` or a brightness from 0 to 100, as `decodeLightCommand` of libs/contract; false for anything else. */
+/** Reads `ON`, `OFF` or a brightness from 0 to 100, as `decodeLightCommand` of libs/contract; false for anything else.
+ */
 bool readLightCommand(Text text, LightCommand& command);
 
 /**
- * Device time. Milliseconds since the start do not wrap as the board's do, as long as it is asked once in 49 days. Times
- * by the clock grow strictly, so that no two messages of a device fall on one point (contract: `ts`).
+ * Device time. Milliseconds since the start do not wrap as the board's do, as long as it is asked once in 49 days.
+ * Times by the clock grow strictly, so that no two messages of a device fall on one point (contract: `ts`).
  */
 class Timekeeper {
  public:
@@ -91,8 +93,9 @@ class Timekeeper {
   uint32_t lastMillis_ = 0;
   uint64_t uptimeMs_ = 0;
   uint64_t epochMs_ = 0;
-  uint64_t lastGivenMs_ = 0;
-  uint64_t lastUptimeMs_ = 0;
+  /** The next reading is not before these. */
+  uint64_t earliestClockMs_ = 0;
+  uint64_t earliestUptimeMs_ = 0;
 };
 
 /** A clock that shows less has not been set: 2020-01-01. */

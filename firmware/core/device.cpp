@@ -85,8 +85,7 @@ uint32_t Device::tickConnection() {
   if (phase_ == Phase::online) send();
   const bool isConnecting = phase_ == Phase::connecting;
   if (isConnecting || isAwaiting()) {
-    const uint32_t waitMs =
-        isConnecting ? left(phaseAt_, kConnectLimitMs, now_) : left(progressAt_, kAckLimitMs, now_);
+    const uint32_t waitMs = isConnecting ? left(phaseAt_, kConnectLimitMs, now_) : left(progressAt_, kAckLimitMs, now_);
     if (waitMs > 0) return waitMs;
     transport_.disconnect(DisconnectCode::withWill);
     endConnection(LostReason::network);
@@ -112,8 +111,8 @@ void Device::connect() {
   writeWill(will, session_);
   phase_ = Phase::connecting;
   phaseAt_ = now_;
-  transport_.connect({id(), topic.written(), will.written(), keepAliveSeconds_,
-                      settings_.get(Setting::sessionExpirySeconds)});
+  transport_.connect(
+      {id(), topic.written(), will.written(), keepAliveSeconds_, settings_.get(Setting::sessionExpirySeconds)});
 }
 
 void Device::keepSession() {
@@ -149,14 +148,20 @@ void Device::onConnected() {
 
 void Device::beginSession() {
   if (session_ == readingSession_) return;
-  if (isBorn_ || seq_ > 0) {
-    previous_ = {readingSession_, seq_, dropped_};
+  if (isBorn_ || hasPrevious_ || seq_ > 0) {
+    previous_ = sessionEnd();
     hasPrevious_ = true;
     dropped_ = 0;
   }
   readingSession_ = session_;
   seq_ = 0;
   isBorn_ = false;
+}
+
+PreviousSession Device::sessionEnd() const {
+  if (isBorn_ || !hasPrevious_) return {readingSession_, seq_, dropped_};
+  // Nobody has heard of this session: what is told next is how the one before ended, and all that was dropped since.
+  return {previous_.session, previous_.seq, previous_.dropped + dropped_};
 }
 
 void Device::onDisconnected(LostReason reason) {
@@ -186,7 +191,7 @@ void Device::endConnection(LostReason reason) {
 
 void Device::keepEnd() {
   if (!isBorn_ && seq_ == 0) return;
-  const PreviousSession ended{readingSession_, seq_, dropped_};
+  const PreviousSession ended = sessionEnd();
   isEndKept_ = board_.writeFlash(kEndKey, &ended, sizeof ended);
 }
 

@@ -21,8 +21,9 @@ enum class Fault : uint8_t { none = 0, badId = 1, badRoom = 2, badSettings = 3 }
 enum class Phase : uint8_t { off, waiting, connecting, online, leaving };
 
 /**
- * The whole device but its hardware and its network. The owner calls `begin` once, then `tick` when the time is up that it
- * last answered, or earlier; it hands over what the transport says, and calls `tick` after that. All from one thread.
+ * The whole device but its hardware and its network. The owner calls `begin` once, then `tick` when the time is up that
+ * it last answered, or earlier; it hands over what the transport says, and calls `tick` after that. All from one
+ * thread.
  */
 class Device {
  public:
@@ -44,8 +45,8 @@ class Device {
   /** `isRetained` where the broker sends what it had kept. */
   void onMessage(Text topic, Text payload, bool isRetained);
   /**
-   * Leaves in order: what waits goes out, then the goodbye; when it is acknowledged DISCONNECT 0x00 and power down. After
-   * a limit the connection ends with the will instead. `wakeInSeconds` is for a sleep.
+   * Leaves in order: what waits goes out, then the goodbye; when it is acknowledged DISCONNECT 0x00 and power down.
+   * After a limit the connection ends with the will instead. `wakeInSeconds` is for a sleep.
    */
   void shutdown(Goodbye reason, uint32_t wakeInSeconds);
 
@@ -83,6 +84,7 @@ class Device {
   void connect();
   void keepSession();
   void beginSession();
+  PreviousSession sessionEnd() const;
   void endConnection(LostReason reason);
   uint32_t tickConnection();
 

@@ -91,7 +91,8 @@ Text Device::execute(const Command& command, bool isRetained) {
   if (name == "sleep") {
     JsonField field;
     int64_t seconds = 0;
-    if (!args.find("seconds", field) || !field.readNumber(0, seconds) || seconds < 1 || seconds > kLongestSleepSeconds) {
+    if (!args.find("seconds", field) || !field.readNumber(0, seconds) || seconds < 1 ||
+        seconds > kLongestSleepSeconds) {
       return "seconds: 1 to 31536000";
     }
     shutdown(Goodbye::sleep, static_cast<uint32_t>(seconds));

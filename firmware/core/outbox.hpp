@@ -19,8 +19,8 @@ struct Waiting {
 };
 
 /**
- * A queue in a fixed number of bytes. Order is kept; a message leaves when it has been acknowledged, or when the queue is
- * full and it is the one to be dropped. What is under way is never dropped: the broker may have it already.
+ * A queue in a fixed number of bytes. Order is kept; a message leaves when it has been acknowledged, or when the queue
+ * is full and it is the one to be dropped. What is under way is never dropped: the broker may have it already.
  */
 class Outbox {
  public:

@@ -7,14 +7,15 @@ namespace muster {
 
 /** A connection that lives shorter may have been taken over: 2.0.11 does not say so (design: Shards). */
 constexpr uint32_t kShortLivedMs = 10000;
-/** The services are back before this: until then a restarted broker has nobody to give messages to (mqtt-pitfalls B7). */
+/** The services are back before this: until then a restarted broker has nobody to give messages to (mqtt-pitfalls B7).
+ */
 constexpr uint32_t kLeastWaitMs = 500;
 constexpr uint32_t kFirstCeilingMs = 1000;
 constexpr uint32_t kLongestWaitMs = 60000;
 
 /**
- * Exponential backoff with full jitter: anything from the least wait to a ceiling that doubles, so that a fleet does not
- * come back at once. Where another client has the same id, or the broker refuses, it is 5 to 30 s at least.
+ * Exponential backoff with full jitter: anything from the least wait to a ceiling that doubles, so that a fleet does
+ * not come back at once. Where another client has the same id, or the broker refuses, it is 5 to 30 s at least.
  */
 class Reconnect {
  public:

@@ -32,7 +32,8 @@ class Writer {
 
   Writer& text(Text text);
   Writer& number(uint64_t value);
-  /** A number of `10^-decimals`: `fixed(-5, 1)` writes `-0.5`. Zeros at the end are left out, as JSON.stringify does. */
+  /** A number of `10^-decimals`: `fixed(-5, 1)` writes `-0.5`. Zeros at the end are left out, as JSON.stringify does.
+   */
   Writer& fixed(int32_t value, uint8_t decimals);
   /** `"text"` with what JSON escapes escaped (RFC 8259, section 7); the text has to be UTF-8. */
   Writer& quoted(Text text);

@@ -1,5 +1,6 @@
 #pragma once
-// The connection to the broker, as the core sees it: esp-mqtt on a board, libmosquitto on a host, mqtt.js behind WebAssembly.
+// The connection to the broker, as the core sees it: esp-mqtt on a board, libmosquitto on a host, mqtt.js behind
+// WebAssembly.
 
 #include "text.hpp"
 
@@ -53,8 +54,8 @@ enum class LostReason : uint8_t {
 /**
  * One connection at a time. Nothing blocks: results come as `Device::onConnected`, `onDisconnected`, `onAcknowledged`
  * and `onMessage`, never from within a call. A transport keeps no queue over a connection's end: what has not been
- * acknowledged by then is the core's to send again. After `disconnect` it says nothing more of that connection. Texts are
- * the transport's only while it is called.
+ * acknowledged by then is the core's to send again. After `disconnect` it says nothing more of that connection. Texts
+ * are the transport's only while it is called.
  */
 class Transport {
  public:

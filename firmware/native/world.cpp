@@ -32,7 +32,8 @@ Goodbye goodbyeOf(const std::string& name) {
   return name == "sleep" ? Goodbye::sleep : name == "update" ? Goodbye::update : Goodbye::shutdown;
 }
 
-/** Up in `riseMs` and down again in the rest of a period, in whole numbers: no rounding that differs between machines. */
+/** Up in `riseMs` and down again in the rest of a period, in whole numbers: no rounding that differs between machines.
+ */
 int16_t waveAt(const nlohmann::json& range, int64_t sinceMs, int64_t riseMs, int64_t periodMs) {
   const int64_t low = range[0];
   const int64_t height = range[1].get<int64_t>() - low;
@@ -46,7 +47,7 @@ int16_t waveAt(const nlohmann::json& range, int64_t sinceMs, int64_t riseMs, int
 
 std::unique_ptr<Node, void (*)(Node*)> makeNode(const std::string& name) {
   if (name == "dht22") return make<Dht22>();
-  if (name == "motion") return make<MotionSensor>();
+  if (name == "motion") return make<Motion>();
   if (name == "light") return make<Light>();
   if (name == "motion_light") return make<MotionLight>();
   return {nullptr, [](Node*) {}};

@@ -3,6 +3,7 @@
 // libs/simulator/src/scripted-world.ts is its twin; what one does differently, the other's test shows.
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <nlohmann/json.hpp>

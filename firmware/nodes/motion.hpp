@@ -4,7 +4,7 @@
 namespace muster {
 
 /** A PIR sensor (HC-SR501) on GPIO 13: `home/{room}/motion`, `true` or `false`, retained. */
-class Motion : public Node {
+class Motion final : public Node {
  public:
   static constexpr uint8_t kPin = 13;
 
@@ -18,9 +18,6 @@ class Motion : public Node {
 
   bool isMoving() const { return isMoving_; }
 
- protected:
-  ~Motion() = default;
-
  private:
   bool isWatched_ = false;
   bool isMoving_ = false;
@@ -28,8 +25,5 @@ class Motion : public Node {
   bool isHigh_ = false;
   uint32_t changedAt_ = 0;
 };
-
-/** A motion sensor and nothing else. */
-class MotionSensor final : public Motion {};
 
 }  // namespace muster

@@ -11,15 +11,15 @@ constexpr uint32_t kExpirySeconds = 5;
 }  // namespace
 
 uint32_t MotionLight::tick(Device& device) {
-  uint32_t waitMs = Motion::tick(device);
-  const bool begins = isMoving() && !wasMoving_;
-  if (isMoving() || wasMoving_) lastMotionAt_ = device.now();
-  wasMoving_ = isMoving();
+  uint32_t waitMs = motion_.tick(device);
+  const bool begins = motion_.isMoving() && !wasMoving_;
+  if (motion_.isMoving() || wasMoving_) lastMotionAt_ = device.now();
+  wasMoving_ = motion_.isMoving();
   if (begins) {
     isLit_ = true;
     device.stateChanged(kLight);
   }
-  if (!isLit_ || isMoving()) return waitMs;
+  if (!isLit_ || motion_.isMoving()) return waitMs;
   const uint32_t offMs = device.settings().milliseconds(Setting::lightOffSeconds);
   const uint32_t idleMs = device.now() - lastMotionAt_;
   if (idleMs >= offMs) {
@@ -33,7 +33,7 @@ uint32_t MotionLight::tick(Device& device) {
 
 void MotionLight::writeState(const Device& device, uint8_t index, State& state) const {
   if (index != kLight) {
-    Motion::writeState(device, index, state);
+    motion_.writeState(device, index, state);
     return;
   }
   state.topic.text("home/").text(device.room()).text("/light/command");

@@ -35,7 +35,7 @@ wasm-ld --no-entry --strip-all --gc-sections --lto-O2 -O2 --stack-first -z stack
 if [ "$check" = --check ]; then
   cmp "$work/muster-device.wasm" muster-device.wasm || fail "muster-device.wasm is not fresh; run firmware/wasm/build.sh" 1
 else
-  cp "$work/muster-device.wasm" muster-device.wasm
+  cat "$work/muster-device.wasm" >muster-device.wasm
   echo "$compiler" >compiler.txt
 fi
 echo "muster-device.wasm: $(wc -c <muster-device.wasm) bytes"

@@ -3,21 +3,20 @@
  * muster-device.wasm: many devices in one instance of WebAssembly, each the core and a node as a board gets them.
  *
  * A handle stands for a device. Every export but the first three takes it first, and so does every import, so that the
- * host knows whose call it is. Texts are UTF-8 in linear memory: those of the host are written to the scratch buffer, one
- * behind the other, and their lengths are given; those of the device are the host's only while it is called. Memory may
- * grow in muster_create: look at the buffer of the memory again after it. An import must neither call an export nor write to scratch.
+ * host knows whose call it is. Texts are UTF-8 in linear memory: those of the host are written to the scratch buffer,
+ * one behind the other, and their lengths are given; those of the device are the host's only while it is called. Memory
+ * may grow in muster_create: look at the buffer of the memory again after it. An import must neither call an export nor
+ * write to scratch.
  *
  * Exports
  *   muster_scratch() -> address, muster_scratch_size() -> bytes
  *   muster_device_bytes() -> memory of one device
- *   muster_create(node, id_length, room_length) -> handle, or 0: id and room in scratch; node 0 dht22, 1 motion, 2 light,
- *     3 motion_light. The same handle comes again after muster_destroy.
- *   muster_configure(handle, length) -> Fault: defaults as {"heartbeat":60} in scratch, before muster_begin
- *   muster_begin(handle) -> Fault: 0 none, 1 bad id, 2 bad room, 3 bad settings
- *   muster_tick(handle) -> milliseconds until it wants to be called again at the latest (unsigned); call it too after
- *     each of the events below
- *   muster_on_connected(handle), muster_on_disconnected(handle, LostReason: 0 network, 1 refused, 2 taken over,
- *     3 unreached), muster_on_acknowledged(handle, token, reason_code)
+ *   muster_create(node, id_length, room_length) -> handle, or 0: id and room in scratch; node 0 dht22, 1 motion, 2
+ * light, 3 motion_light. The same handle comes again after muster_destroy. muster_configure(handle, length) -> Fault:
+ * defaults as {"heartbeat":60} in scratch, before muster_begin muster_begin(handle) -> Fault: 0 none, 1 bad id, 2 bad
+ * room, 3 bad settings muster_tick(handle) -> milliseconds until it wants to be called again at the latest (unsigned);
+ * call it too after each of the events below muster_on_connected(handle), muster_on_disconnected(handle, LostReason: 0
+ * network, 1 refused, 2 taken over, 3 unreached), muster_on_acknowledged(handle, token, reason_code)
  *   muster_on_message(handle, topic_length, payload_length, is_retained): both in scratch
  *   muster_shutdown(handle, Goodbye: 0 shutdown, 1 sleep, 2 update, wake_in_seconds)
  *   muster_phase(handle) -> 0 off, 1 waiting, 2 connecting, 3 online, 4 leaving
@@ -34,8 +33,9 @@
 
 extern "C" {
 MUSTER_IMPORT(connect)
-void host_connect(uint32_t handle, const char* id, uint32_t id_length, const char* will_topic, uint32_t will_topic_length,
-                  const char* will, uint32_t will_length, uint32_t keep_alive_seconds, uint32_t session_expiry_seconds);
+void host_connect(uint32_t handle, const char* id, uint32_t id_length, const char* will_topic,
+                  uint32_t will_topic_length, const char* will, uint32_t will_length, uint32_t keep_alive_seconds,
+                  uint32_t session_expiry_seconds);
 /* A token, or 0 when the message cannot be taken now. */
 MUSTER_IMPORT(publish)
 uint32_t host_publish(uint32_t handle, const char* topic, uint32_t topic_length, const char* payload,

@@ -78,7 +78,8 @@ class Host final : public Board, public Transport {
   uint32_t random() override { return host_random(handle); }
   ResetReason resetReason() override {
     const uint32_t reason = host_reset_reason(handle);
-    return reason <= static_cast<uint32_t>(ResetReason::unknown) ? static_cast<ResetReason>(reason) : ResetReason::unknown;
+    return reason <= static_cast<uint32_t>(ResetReason::unknown) ? static_cast<ResetReason>(reason)
+                                                                 : ResetReason::unknown;
   }
   bool readClimate(uint8_t pin, Climate& climate) override {
     int32_t tenths[2] = {0, 0};
@@ -104,14 +105,14 @@ class Host final : public Board, public Transport {
 union AnyNode {
   AnyNode() {}
   Dht22 dht22;
-  MotionSensor motion;
+  Motion motion;
   Light light;
   MotionLight motionLight;
 };
 
 Node& makeNode(uint32_t kind, AnyNode& place) {
   switch (kind) {
-    case 1: return *new (&place) MotionSensor();
+    case 1: return *new (&place) Motion();
     case 2: return *new (&place) Light();
     case 3: return *new (&place) MotionLight();
     default: return *new (&place) Dht22();

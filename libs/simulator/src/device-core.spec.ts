@@ -5,12 +5,34 @@ import { DeviceCore, DeviceCoreError, type DeviceHost } from './device-core.ts';
 import { ScriptedWorld, type Script } from './scripted-world.ts';
 
 const SCRIPTS = path.join(import.meta.dirname, '../../../firmware/scripts');
+const VECTORS = path.join(import.meta.dirname, '../../contract/vectors.json');
 const scripts = readdirSync(SCRIPTS).filter((file) => file.endsWith('.json'));
 
 let core: DeviceCore;
 beforeAll(async () => {
   core = await DeviceCore.load();
 });
+
+const { sessions } = JSON.parse(readFileSync(VECTORS, 'utf8')) as {
+  readonly sessions: readonly { readonly name: string; readonly script: Script; readonly said: readonly string[] }[];
+};
+
+/** A publication in the words of the vectors: `b` a birth, `g` a goodbye, `t` a reading; undefined for any other. */
+function said(line: string): string | undefined {
+  const [, topic] = /^\d+ publish devices\/[^/]+\/(status|telemetry) /.exec(line) ?? [];
+  if (topic === undefined) return undefined;
+  const body = JSON.parse(line.slice(line.indexOf('{'))) as {
+    readonly status?: string;
+    readonly reason?: string;
+    readonly session: number;
+    readonly seq?: number;
+    readonly prev?: { readonly session: number; readonly seq: number; readonly dropped: number };
+  };
+  const { session, prev } = body;
+  if (topic === 'telemetry') return `t ${session} ${body.seq}`;
+  if (body.status === 'offline') return `g ${session} ${body.reason}`;
+  return prev === undefined ? `b ${session}` : `b ${session} prev ${prev.session} ${prev.seq} ${prev.dropped}`;
+}
 
 function play(file: string): readonly string[] {
   const world = new ScriptedWorld(core, JSON.parse(readFileSync(path.join(SCRIPTS, file), 'utf8')) as Script);
@@ -24,6 +46,12 @@ describe('the firmware in WebAssembly', () => {
   it.each(scripts)('plays %s to the same trace as the native build, byte for byte', (file) => {
     const expected = readFileSync(path.join(SCRIPTS, file.replace('.json', '.trace')), 'utf8');
     expect(`${play(file).join('\n')}\n`).toBe(expected);
+  });
+
+  it.each(sessions)('keeps to the contract: $name', ({ script, said: expected }) => {
+    const world = new ScriptedWorld(core, script);
+    world.run();
+    expect(world.trace.map(said).filter((words) => words !== undefined)).toEqual(expected);
   });
 
   it('tells about 360 readings in an office day instead of 17,280', () => {

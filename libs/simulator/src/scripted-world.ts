@@ -132,21 +132,26 @@ export class ScriptedWorld {
   }
 
   #happen(event: WorldEvent, connection: number): void {
-    if (event.kind === 'boot') { this.#powerOn(); return; }
-    if (event.kind === 'step') { this.#play(event.step); return; }
-    const board = this.#board;
-    if (connection !== this.#connection || board === undefined) return;
+    if (event.kind === 'boot') this.#powerOn();
+    else if (event.kind === 'step') this.#play(event.step);
+    else if (connection === this.#connection && this.#board !== undefined) this.#tell(this.#board, event);
+  }
+
+  #tell(board: VirtualBoard, event: Exclude<WorldEvent, { readonly kind: 'boot' | 'step' }>): void {
     this.#dueMs = this.#nowMs;
     switch (event.kind) {
       case 'connected':
         this.#isConnected = true;
-        { board.connected(); return; }
+        board.connected();
+        break;
       case 'acknowledged':
-        { board.acknowledged(event.token); return; }
+        board.acknowledged(event.token);
+        break;
       case 'lost':
         this.#isConnected = false;
         this.#connection += 1;
-        { board.disconnected(event.reason); return; }
+        board.disconnected(event.reason);
+        break;
     }
   }
 
@@ -155,31 +160,35 @@ export class ScriptedWorld {
       case 'network':
         this.#network = step.to;
         if (step.to === 'down' && this.#isConnected) this.#schedule(0, { kind: 'lost', reason: 'network' });
-        return;
+        break;
       case 'message':
-        if (!this.#isConnected) return;
+        if (!this.#isConnected) break;
         this.#say(`message ${step.topic}${step.retained === true ? ' retained' : ''} ${step.payload}`);
         this.#dueMs = this.#nowMs;
-        return this.#board?.message(step.topic, step.payload, step.retained === true);
+        this.#board?.message(step.topic, step.payload, step.retained === true);
+        break;
       case 'clock':
         this.#clockMs = step.epochMs;
         this.#clockSetAtMs = this.#nowMs;
-        return;
+        break;
       case 'pin':
         if (step.high) this.#pins.add(step.pin);
         else this.#pins.delete(step.pin);
         this.#dueMs = this.#nowMs;
-        return;
+        break;
       case 'battery':
         this.#batteryMillivolts = step.millivolts;
-        return;
+        break;
       case 'power-cut':
-        { this.#cutPower(); return; }
+        this.#cutPower();
+        break;
       case 'power-on':
-        { this.#powerOn(); return; }
+        this.#powerOn();
+        break;
       case 'shutdown':
         this.#dueMs = this.#nowMs;
-        return this.#board?.shutdown(step.reason, step.wakeInSeconds);
+        this.#board?.shutdown(step.reason, step.wakeInSeconds);
+        break;
     }
   }
 

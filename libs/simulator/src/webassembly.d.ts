@@ -3,7 +3,7 @@ declare namespace WebAssembly {
   interface Memory {
     readonly buffer: ArrayBuffer;
   }
-  type Imports = Readonly<Record<string, Readonly<Record<string, (...values: number[]) => number | void>>>>;
+  type Imports = Readonly<Record<string, Readonly<Record<string, (...values: number[]) => unknown>>>>;
   function instantiate(
     bytes: Uint8Array,
     imports: Imports,
