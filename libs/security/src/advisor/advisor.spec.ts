@@ -280,7 +280,13 @@ describe('the configuration that is written', () => {
           const again = write(new Advisor(written.file));
           expect(linesOf(again, 'listener')).toEqual(linesOf(written, 'listener'));
         }),
-        { numRuns: 40 },
+        {
+          numRuns: 40,
+          examples: [
+            [['listener 1883', 'plugin x.so', 'per_listener_settings true', 'plugin_opt_a b']],
+            [['listener 1884 127.0.0.1', 'protocol websockets', 'listener 1883', 'protocol websockets']],
+          ],
+        },
       );
     },
   );

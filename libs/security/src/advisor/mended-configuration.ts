@@ -13,7 +13,7 @@ import {
 import { listenerRules } from './listener-rules.ts';
 import { isAccessOption, isReplaced, mendGlobals } from './mended-globals.ts';
 import { mendAccessList, MUSTER_ACCOUNT, newAccessList } from './mended-access.ts';
-import { isTrue } from './options.ts';
+import { isTrue, optionDefinition } from './options.ts';
 import { hashPlainPasswords } from './password-file.ts';
 import {
   accessScopes,
@@ -138,7 +138,8 @@ class Mending {
 
   /** Options of access that stay: plugins that are there with their options, and the file of pre-shared keys, copied. */
   #keptAccess(settings: readonly Setting[], pskName: string): readonly Setting[] {
-    let isLeftOut = false;
+    // Options of a plugin that is not there, or that stands in another scope, mean nothing and would be refused.
+    let hasPlugin = false;
     return settings
       .filter(({ name }) => isAccessOption(name))
       .filter(
@@ -148,11 +149,11 @@ class Mending {
       .flatMap((setting) => {
         const isThere = namedFile(this.#plan.subject, setting)?.state === 'present';
         if (setting.name === 'plugin') {
-          isLeftOut = !isThere;
-          if (isLeftOut) this.notes.push('a plugin whose file does not exist is left out, with its options');
+          hasPlugin = isThere;
+          if (!isThere) this.notes.push('a plugin whose file does not exist is left out, with its options');
         }
-        if (setting.name === 'auto_id_prefix') return [setting];
-        if (setting.name !== 'psk_file') return isLeftOut ? [] : [setting];
+        const isOfPlugin = setting.name === 'plugin' || optionDefinition(setting.name)?.scope === 'plugin';
+        if (setting.name !== 'psk_file') return isOfPlugin && !hasPlugin ? [] : [setting];
         if (!isThere) {
           this.notes.push('psk_file is left out, because the file is not there or cannot be read');
           return [];
@@ -233,7 +234,9 @@ class Mending {
   /** Mosquitto 2.0.11 does not start with WebSocket listeners alone. */
   #companion(kept: readonly Listener[]): readonly string[] {
     if (!kept.every(isWebSocket)) return [];
-    const port = kept.some((listener) => listener.port === 1883) ? 1884 : 1883;
+    const taken = new Set(kept.map((listener) => listener.port));
+    let port = 1883;
+    while (taken.has(port)) port += 1;
     this.notes.push(
       `Mosquitto 2.0 does not start with WebSocket listeners alone, so there is listener ${port} 127.0.0.1`,
     );
