@@ -243,10 +243,18 @@ export async function influxql(address: ReadyLine, query: string): Promise<strin
   return stdout;
 }
 
+/** Longer than what any command of `muster` takes in a test. */
+const MUSTER_LIMIT_MS = 180_000;
+
+/** `muster` on its own, without a system. */
+export async function runMuster(...args: readonly string[]): Promise<Finished> {
+  return execute('node', ['apps/cli/dist/main.js', ...args], MUSTER_LIMIT_MS);
+}
+
 /** `muster` with the system's own token. */
 export async function muster(address: ReadyLine, ...args: readonly string[]): Promise<Finished> {
   const environment = { MUSTER_URL: address.api.url, MUSTER_TOKEN: address.api.token };
-  return execute('node', ['apps/cli/dist/main.js', ...args], 60_000, environment);
+  return execute('node', ['apps/cli/dist/main.js', ...args], MUSTER_LIMIT_MS, environment);
 }
 
 /** Why a test cannot run for want of a program; undefined where it can. In CI it fails instead of being skipped. */

@@ -91,7 +91,12 @@ export class ScriptedWorld {
   #lastToken = 0;
   #batteryMillivolts: number | undefined;
 
-  constructor(core: DeviceCore, script: Script) {
+  /** @param climateAt what the sensor finds, instead of what the script says */
+  constructor(
+    core: DeviceCore,
+    script: Script,
+    private readonly climateAt?: (nowMs: number) => ClimateTenths,
+  ) {
     this.#core = core;
     this.#script = script;
     this.#clockMs = script.clockMs ?? 0;
@@ -226,7 +231,7 @@ export class ScriptedWorld {
       epochMs: () => (this.#clockMs === 0 ? undefined : this.#clockMs + this.#nowMs - this.#clockSetAtMs),
       random: () => this.#nextRandom(),
       resetReason: () => 'power',
-      readClimate: () => this.#climate(),
+      readClimate: () => this.climateAt?.(this.#nowMs) ?? this.#climate(),
       readPin: (pin) => this.#pins.has(pin),
       writeDuty: (pin, percent) => this.#say(`duty ${pin} ${percent}`),
       batteryMillivolts: () => this.#batteryMillivolts,

@@ -31,31 +31,47 @@ const EMPTY_BATTERY_MILLIVOLTS = 3_300;
 /** How long a battery lasts here: long enough that nobody waits for its end, short enough to be seen. */
 const BATTERY_DAYS = 180;
 
-/** What a device's sensors have around them: a room that is warmed by day, with somebody in it now and then. */
+/** When an office is heated for people: from six to six, UTC. */
+const WORK_BEGINS_MS = 6 * 3_600_000;
+const WORK_ENDS_MS = 18 * 3_600_000;
+const NIGHT_CYCLE_MS = 2 * 3_600_000;
+/** The heating is on for a quarter of each cycle. */
+const HEATED_SHARE = 0.25;
+const NIGHT_SWING_TENTHS = 7;
+
+/** What a device's sensors have around them: an office whose heating goes on and off, with somebody in it now and then. */
 export class Surroundings {
-  readonly #warmestAtMs: number;
-  readonly #meanTenths: number;
+  readonly #nightTenths: number;
+  readonly #workTenths: number;
   readonly #swingTenths: number;
+  readonly #cycleMs: number;
+  readonly #phaseMs: number;
   readonly #batteryFrom: number;
 
   constructor(
     readonly chance: Chance,
     private readonly startMs: number,
   ) {
-    this.#warmestAtMs = 15 * 3_600_000 + chance.between(-2, 2) * 3_600_000;
-    this.#meanTenths = chance.between(200, 225);
-    this.#swingTenths = chance.between(8, 22);
+    this.#nightTenths = chance.between(180, 190);
+    this.#workTenths = chance.between(200, 212);
+    this.#swingTenths = chance.between(14, 18);
+    this.#cycleMs = chance.between(18, 22) * 60_000;
+    this.#phaseMs = chance.between(0, NIGHT_CYCLE_MS);
     this.#batteryFrom = chance.between(0.3, 1);
   }
 
-  /** Temperature and humidity: a turn a day, and a draught that comes and goes. */
+  /** Temperature and humidity. */
   climateAt(nowMs: number): ClimateTenths {
-    const turn = (((nowMs % DAY_MS) - this.#warmestAtMs) / DAY_MS) * 2 * Math.PI;
-    const draught = Math.sin(nowMs / 1_700_000 + this.#meanTenths) * Math.sin(nowMs / 470_000);
-    const warmth = Math.cos(turn) * this.#swingTenths + draught * 2;
+    const timeOfDay = nowMs % DAY_MS;
+    const isWork = timeOfDay >= WORK_BEGINS_MS && timeOfDay < WORK_ENDS_MS;
+    const cycleMs = isWork ? this.#cycleMs : NIGHT_CYCLE_MS;
+    const heatedMs = cycleMs * (isWork ? HEATED_SHARE : 0.5);
+    const inCycleMs = (nowMs + this.#phaseMs) % cycleMs;
+    const share = inCycleMs < heatedMs ? inCycleMs / heatedMs : (cycleMs - inCycleMs) / (cycleMs - heatedMs);
+    const warmth = share * (isWork ? this.#swingTenths : NIGHT_SWING_TENTHS);
     return {
-      temperature: Math.round(this.#meanTenths + warmth),
-      humidity: Math.round(Math.min(950, Math.max(50, 450 - warmth * 2))),
+      temperature: Math.round((isWork ? this.#workTenths : this.#nightTenths) + warmth),
+      humidity: Math.round(440 - warmth * 2),
     };
   }
 
