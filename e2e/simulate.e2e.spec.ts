@@ -31,27 +31,31 @@ describe('muster simulate', () => {
     rmSync(folder, { recursive: true, force: true });
   });
 
-  it('runs 5,000 virtual devices in one process, and the started system has all of them online', { timeout: 300_000 }, async () => {
-    const simulated = muster(system.address, 'simulate', '--devices', String(FLEET), '--for', '100s', '--json');
-    const online = "SELECT count(*) FROM presence WHERE state = 'online' AND device LIKE 'sim-%'";
-    await vi.waitFor(async () => expect(await psql(system.address, online)).toBe(String(FLEET)), {
-      timeout: 120_000,
-      interval: 1_000,
-    });
-    // The API answers meanwhile.
-    expect((await curl(system.address, '/api/v1/devices?limit=1')).status).toBe(200);
-    const { code, stdout, stderr } = await simulated;
-    expect(code, stderr).toBe(0);
-    const ended = lines(stdout).at(-1);
-    expect(ended).toMatchObject({ event: 'ended', mostOnline: FLEET });
-    expect(ended?.memory?.bytesPerDevice).toBeLessThanOrEqual(20_480);
-    const reasons = `SELECT state || ' ' || reason AS ended, count(*) FROM presence WHERE device LIKE 'sim-%' GROUP BY 1`;
-    await vi.waitFor(async () => expect(await psql(system.address, reasons)).toBe(`offline shutdown|${FLEET}`), {
-      timeout: 60_000,
-    });
-    const models = "SELECT count(*) FROM device WHERE id LIKE 'sim-%' AND info ->> 'model' IS NOT NULL";
-    await vi.waitFor(async () => expect(await psql(system.address, models)).toBe(String(FLEET)), { timeout: 60_000 });
-  });
+  it(
+    'runs 5,000 virtual devices in one process, and the started system has all of them online',
+    { timeout: 300_000 },
+    async () => {
+      const simulated = muster(system.address, 'simulate', '--devices', String(FLEET), '--for', '100s', '--json');
+      const online = "SELECT count(*) FROM presence WHERE state = 'online' AND device LIKE 'sim-%'";
+      await vi.waitFor(async () => expect(await psql(system.address, online)).toBe(String(FLEET)), {
+        timeout: 120_000,
+        interval: 1_000,
+      });
+      // The API answers meanwhile.
+      expect((await curl(system.address, '/api/v1/devices?limit=1')).status).toBe(200);
+      const { code, stdout, stderr } = await simulated;
+      expect(code, stderr).toBe(0);
+      const ended = lines(stdout).at(-1);
+      expect(ended).toMatchObject({ event: 'ended', mostOnline: FLEET });
+      expect(ended?.memory?.bytesPerDevice).toBeLessThanOrEqual(20_480);
+      const reasons = `SELECT state || ' ' || reason AS ended, count(*) FROM presence WHERE device LIKE 'sim-%' GROUP BY 1`;
+      await vi.waitFor(async () => expect(await psql(system.address, reasons)).toBe(`offline shutdown|${FLEET}`), {
+        timeout: 60_000,
+      });
+      const models = "SELECT count(*) FROM device WHERE id LIKE 'sim-%' AND info ->> 'model' IS NOT NULL";
+      await vi.waitFor(async () => expect(await psql(system.address, models)).toBe(String(FLEET)), { timeout: 60_000 });
+    },
+  );
 
   it('has profiles and faults: a sleepy fleet is asleep, a crash is a will', { timeout: 120_000 }, async () => {
     const sleepy = ['simulate', '--devices', '20', '--profile', 'sleepy', '--prefix', 'nap-', '--for', '30s', '--json'];

@@ -38,7 +38,14 @@ async function start(
   const target = { name: at, url: await urlOf(at), username, password, ca };
   const time = new VirtualTime();
   const virtual = new VirtualDevice({
-    ...{ id, broker: target, node: 'dht22', settings: { sample: 2, heartbeat: 5 }, time, core: await DeviceCore.load() },
+    ...{
+      id,
+      broker: target,
+      node: 'dht22',
+      settings: { sample: 2, heartbeat: 5 },
+      time,
+      core: await DeviceCore.load(),
+    },
     surroundings: new Surroundings(new Chance(1), time.nowMs),
   });
   virtual.start();
