@@ -46,10 +46,7 @@ describe('the firmware', { timeout: LIMIT_MS }, () => {
   );
 
   it.skipIf(typesReason !== undefined)(
-    titled(
-      'fits the declared API of ESP-IDF in its code for boards, on both chips and under both MQTTs',
-      typesReason,
-    ),
+    titled('fits the declared API of ESP-IDF in its code for boards, on both chips and under both MQTTs', typesReason),
     async () => {
       const finished = await execute(path.join(FIRMWARE, 'esp32/check.sh'), [], LIMIT_MS);
       expect(finished.code, said(finished)).toBe(0);
