@@ -32,6 +32,7 @@ function said({ stdout, stderr }: Finished): string {
 
 const hostReason = missingForHost();
 const boardReason = missingProgram('riscv64-unknown-elf-g++');
+const typesReason = boardReason === undefined ? undefined : missingProgram('g++');
 const wasmReason = missingProgram('clang++', 'wasm-ld');
 
 describe('the firmware', { timeout: LIMIT_MS }, () => {
@@ -41,6 +42,15 @@ describe('the firmware', { timeout: LIMIT_MS }, () => {
       const finished = await execute(path.join(FIRMWARE, 'check-size.sh'), [], LIMIT_MS);
       expect(finished.code, said(finished)).toBe(0);
       expect(finished.stdout).toMatch(/^dht22 +\d+ +\d+$/m);
+    },
+  );
+
+  it.skipIf(typesReason !== undefined)(
+    titled('fits the declared API of ESP-IDF in its code for boards, on both chips and under both MQTTs', typesReason),
+    async () => {
+      const finished = await execute(path.join(FIRMWARE, 'esp32/check.sh'), [], LIMIT_MS);
+      expect(finished.code, said(finished)).toBe(0);
+      expect(finished.stdout.match(/^ESP32.*: 4 files$/gm), said(finished)).toHaveLength(3);
     },
   );
 
