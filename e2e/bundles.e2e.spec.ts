@@ -89,6 +89,11 @@ describe('a build, alone in an empty folder', () => {
       path.join(folder, 'main.js'),
       ...['watch', '--broker', 'mqtt://127.0.0.1:9', '--for', '1s'],
     ]);
-    expect([watching.code, watching.stderr]).toEqual([0, expect.stringContaining('mqtt://127.0.0.1:9 is away')]);
+    expect([watching.code, watching.stderr]).toEqual([1, expect.stringContaining('mqtt://127.0.0.1:9 is away')]);
+    const simulated = await execute('node', [
+      path.join(folder, 'main.js'),
+      ...['simulate', '--broker', 'mqtt://127.0.0.1:9', '--devices', '1', '--for', '1s'],
+    ]);
+    expect([simulated.code, simulated.stdout]).toEqual([1, expect.stringContaining('bytes of core each')]);
   });
 });
