@@ -27,8 +27,8 @@ const RELAY_EXPIRY_SECONDS = 5;
 const SESSION_EXPIRY_SECONDS = 300;
 const MARKER_LIMIT_MS = 10_000;
 const READY_CHECK_MS = 1_000;
-/** Messages of our own that have not come back within so many others are not ours any more. */
-const MAX_SENT = 20_000;
+/** Messages of our own that have not come back within twice as many others are not ours any more. */
+const SENT_GENERATION = 10_000;
 /** Nobody tells a lamp or a rule anything that is longer. */
 const MAX_PAYLOAD_BYTES = 65_536;
 
@@ -61,8 +61,12 @@ export class ControlTopics {
   readonly #connections = new Map<string, BrokerConnection>();
   readonly #relayed: TopicIndex<true>;
   readonly #relayFilters: readonly string[];
-  /** Messages that automation has published and not heard itself yet, with the rules that led to them. */
-  readonly #sent = new Map<string, readonly string[]>();
+  /**
+   * Messages that automation has published and not heard itself yet, with the rules that led to them. Two generations:
+   * to take the oldest out of one map, V8 passes over all that were taken out before.
+   */
+  #sent = new Map<string, readonly string[]>();
+  #sentBefore = new Map<string, readonly string[]>();
   /** Identifiers of subscriptions, by filter; they begin at 1 (MQTT 5, section 3.8.2.1.2). */
   #identifiers = new Map<string, number>();
   #filterIndex = new TopicIndex<number>();
@@ -208,10 +212,7 @@ export class ControlTopics {
     { broker, isCopy, effect }: AddressedEffect,
     limit: Pick<PublishOptions, 'withinMs'> = {},
   ): Promise<void> {
-    const run = randomUUID();
-    this.#sent.set(run, effect.chain);
-    const [oldest] = this.#sent.size > MAX_SENT ? this.#sent.keys() : [];
-    if (oldest !== undefined) this.#sent.delete(oldest);
+    const run = this.#filterIndex.matches(effect.topic).length > 0 ? this.#remember(effect.chain) : undefined;
     await this.#connections.get(broker)?.publish(effect.topic, effect.payload, {
       ...limit,
       qos: effect.qos,
@@ -220,11 +221,22 @@ export class ControlTopics {
         messageExpiryInterval: effect.expirySeconds,
         userProperties: {
           [RULES_PROPERTY]: effect.chain.join(','),
-          [RUN_PROPERTY]: run,
+          ...(run === undefined ? {} : { [RUN_PROPERTY]: run }),
           ...(isCopy ? { [RELAY_PROPERTY]: 'automation' } : {}),
         },
       },
     });
+  }
+
+  /** The name under which a message of our own that we are going to hear is known again. */
+  #remember(chain: readonly string[]): string {
+    if (this.#sent.size >= SENT_GENERATION) {
+      this.#sentBefore = this.#sent;
+      this.#sent = new Map();
+    }
+    const run = randomUUID();
+    this.#sent.set(run, chain);
+    return run;
   }
 
   /** Filters that none other covers, each with an identifier of its own. */
@@ -252,8 +264,8 @@ export class ControlTopics {
     if (properties.has(RELAY_PROPERTY)) return;
     // What is only said to be ours is not: anybody could stop a rule with it.
     const run = properties.get(RUN_PROPERTY) ?? '';
-    const chain = this.#sent.get(run) ?? [];
-    this.#sent.delete(run);
+    const chain = this.#sent.get(run) ?? this.#sentBefore.get(run) ?? [];
+    if (!this.#sent.delete(run)) this.#sentBefore.delete(run);
     if (message.payload.length > MAX_PAYLOAD_BYTES) return;
     const isLive = !message.retain && !message.duplicate && !message.isBacklog;
     if (isLive && chain.length === 0 && this.#relayed.matches(message.topic).length > 0) this.#relay(message);
