@@ -278,6 +278,26 @@ describe('a running system', () => {
     ]);
   });
 
+  it('starts PostgreSQL again also where processes of the killed one hold its memory for a while', async () => {
+    const system = await start('--devices', '0', '--dir', stateFolder());
+    const postgres = system.address.pids['postgres'] ?? 0;
+    const left = readFileSync(`/proc/${postgres}/task/${postgres}/children`, 'utf8').trim().split(' ').map(Number);
+    expect(left.length).toBeGreaterThan(3);
+    // A machine that has no time for them, in the extreme.
+    for (const pid of left) process.kill(pid, 'SIGSTOP');
+    process.kill(postgres, 'SIGKILL');
+    await delay(8_000);
+    for (const pid of left) process.kill(pid, 'SIGCONT');
+    await vi.waitFor(async () => expect((await curl(system.address, '/readyz')).status).toBe(200), {
+      timeout: 40_000,
+      interval: 250,
+    });
+    expect(system.events.map(({ event, name }) => [event, name])).toEqual([
+      ['ended', 'postgres'],
+      ['restarted', 'postgres'],
+    ]);
+  });
+
   it.each(['influxdb', 'postgres', 'mosquitto-0'])(
     'goes on after %s was killed, with nothing that was acknowledged lost',
     async (engine) => {

@@ -13,6 +13,7 @@ import {
 import { createHash } from 'node:crypto';
 import { createRequire } from 'node:module';
 import path from 'node:path';
+import pRetry from 'p-retry';
 import { Client } from 'pg';
 import { EngineError } from './engine-error.ts';
 import { dockerClient, requireDocker, startContainer } from './docker.ts';
@@ -38,6 +39,10 @@ interface Identity {
 }
 
 const SYSTEM_FOLDER = '/var/lib/muster';
+/** What the server says while processes of a killed one have not found out yet that it is gone. */
+const MEMORY_IN_USE = 'pre-existing shared memory block';
+const MEMORY_POLL_MS = 250;
+const MEMORY_LIMIT_MS = 60_000;
 
 /** Where PostgreSQL comes from: the binaries of an npm package, or its official image. */
 export type PostgresSource = { readonly kind: 'package' } | { readonly kind: 'image'; readonly docker: string };
@@ -191,28 +196,34 @@ export async function startPostgres(
     initialize(plan, identity);
   }
   const administrative = postgresUrl({ ...plan, database: 'postgres' });
-  return startEngine(
-    'PostgreSQL',
-    {
-      name: 'postgres',
-      prefix: identity.prefix,
-      command: path.join(identity.programs, 'postgres'),
-      args: [
-        `-D${identity.data}`,
-        `-p${plan.port}`,
-        '-clisten_addresses=127.0.0.1',
-        // The path of a socket is limited to 107 characters, and folders may be deep.
-        '-cunix_socket_directories=',
-        '-cmax_connections=100',
-      ],
-      env: { LC_ALL: 'C' },
-      logFile: plan.logFile,
-      // Fast shutdown: SIGTERM would wait for every client to leave.
-      stopSignal: 'SIGINT',
-    },
-    identity.data,
-    () => ensureDatabase(administrative, plan.database),
-  );
+  const start = (): Promise<ManagedProcess> =>
+    startEngine(
+      'PostgreSQL',
+      {
+        name: 'postgres',
+        prefix: identity.prefix,
+        command: path.join(identity.programs, 'postgres'),
+        args: [
+          `-D${identity.data}`,
+          `-p${plan.port}`,
+          '-clisten_addresses=127.0.0.1',
+          // The path of a socket is limited to 107 characters, and folders may be deep.
+          '-cunix_socket_directories=',
+          '-cmax_connections=100',
+        ],
+        env: { LC_ALL: 'C' },
+        logFile: plan.logFile,
+        // Fast shutdown: SIGTERM would wait for every client to leave.
+        stopSignal: 'SIGINT',
+      },
+      identity.data,
+      () => ensureDatabase(administrative, plan.database),
+    );
+  return pRetry(start, {
+    retries: Number.POSITIVE_INFINITY,
+    ...{ factor: 1, minTimeout: MEMORY_POLL_MS, maxTimeout: MEMORY_POLL_MS, maxRetryTime: MEMORY_LIMIT_MS },
+    shouldRetry: ({ error }) => error instanceof EngineError && error.message.includes(MEMORY_IN_USE),
+  });
 }
 
 async function ensureDatabase(url: string, database: string): Promise<void> {

@@ -1,5 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import type { ManagedProcess, ProcessEnd, ProcessLedger } from '@muster/engines';
+import type { ManagedProcess, ProcessLedger } from '@muster/engines';
 
 /** One process of the system, which can be started again. */
 export interface Component {
@@ -17,6 +17,7 @@ export type SupervisorEvent =
       readonly signal: string | null;
     }
   | { readonly event: 'restarted'; readonly name: string; readonly pid: number }
+  | { readonly event: 'start-failed'; readonly name: string; readonly reason: string }
   | { readonly event: 'gave-up'; readonly name: string; readonly reason: string };
 
 const WINDOW_MS = 60_000;
@@ -113,20 +114,38 @@ export class Supervisor {
   }
 
   async #watch(entry: Entry): Promise<void> {
-    for (;;) {
-      const { code, signal } = await entry.process.ended;
+    const { name } = entry.component;
+    do {
+      const end = await entry.process.ended;
       if (this.#stopping) return;
-      const { name } = entry.component;
-      if (entry.isRestarting) entry.isRestarting = false;
-      else if (!(await this.#mayStartAgain(entry, name, { code, signal }))) return;
+      if (!entry.isRestarting) this.onEvent({ event: 'ended', name, pid: entry.process.identity.pid, ...end });
+    } while (await this.#runsAgain(entry));
+  }
+
+  /** Starts a process again, which may take several attempts; false when it is given up, or not wanted any more. */
+  async #runsAgain(entry: Entry): Promise<boolean> {
+    const { name } = entry.component;
+    let reason = `ended more than ${MAX_RESTARTS} times within a minute`;
+    for (;;) {
+      const waitMs = entry.isRestarting ? 0 : restartDelayMs(entry.ends, Date.now());
+      if (waitMs === undefined) {
+        this.onEvent({ event: 'gave-up', name, reason });
+        return false;
+      }
+      if (!entry.isRestarting) entry.ends.push(Date.now());
+      entry.isRestarting = false;
+      await delay(waitMs);
+      if (this.#isStopping()) return false;
       try {
         await this.#startAgain(entry);
+        this.#note();
+        this.onEvent({ event: 'restarted', name, pid: entry.process.identity.pid });
+        return true;
       } catch (error) {
-        this.onEvent({ event: 'gave-up', name, reason: error instanceof Error ? error.message : String(error) });
-        return;
+        reason = error instanceof Error ? error.message : String(error);
+        if (this.#isStopping()) return false;
+        this.onEvent({ event: 'start-failed', name, reason });
       }
-      this.#note();
-      this.onEvent({ event: 'restarted', name, pid: entry.process.identity.pid });
     }
   }
 
@@ -138,19 +157,6 @@ export class Supervisor {
     } finally {
       this.#starting.delete(starting);
     }
-  }
-
-  /** Tells of an unexpected end, and waits as long as its history asks for; false when it is not to start again. */
-  async #mayStartAgain(entry: Entry, name: string, end: ProcessEnd): Promise<boolean> {
-    this.onEvent({ event: 'ended', name, pid: entry.process.identity.pid, ...end });
-    const waitMs = restartDelayMs(entry.ends, Date.now());
-    if (waitMs === undefined) {
-      this.onEvent({ event: 'gave-up', name, reason: `ended more than ${MAX_RESTARTS} times within a minute` });
-      return false;
-    }
-    entry.ends.push(Date.now());
-    await delay(waitMs);
-    return !this.#isStopping();
   }
 
   /** Asked anew after each wait: the compiler takes the field for unchanged. */

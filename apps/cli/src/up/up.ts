@@ -61,6 +61,8 @@ function eventLine(event: SupervisorEvent): string {
       return `\n${event.name} (pid ${event.pid}) ended unexpectedly: ${event.signal ?? `exit code ${event.code}`}`;
     case 'restarted':
       return `${event.name} runs again as pid ${event.pid}`;
+    case 'start-failed':
+      return `${event.name} did not start again: ${event.reason}`;
     case 'gave-up':
       return `${event.name} is given up: ${event.reason}`;
   }
