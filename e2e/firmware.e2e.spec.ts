@@ -3,8 +3,17 @@ import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { freePort, mosquittoSource, startMosquitto, type ManagedProcess } from '@muster/engines';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { execute, missingProgram, type Finished } from './system.ts';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import {
+  curl,
+  deviceOf,
+  execute,
+  missingProgram,
+  muster,
+  StartedSystem,
+  stateFolder,
+  type Finished,
+} from './system.ts';
 
 const FIRMWARE = path.join(import.meta.dirname, '../firmware');
 const NATIVE = path.join(FIRMWARE, 'native');
@@ -152,6 +161,111 @@ describe.skipIf(hostReason !== undefined)(titled('the firmware on this machine',
       const finished = await execute(path.join(BUILT, 'muster-node'), ['--id', '../x', '--broker', 'localhost:1']);
       expect(finished.code).toBe(2);
       expect(finished.stderr).toContain('--id: expected 1 to 64 of the characters A-Z a-z 0-9 _ -');
+    });
+  });
+
+  describe('in a started system, over TLS with an account of its own', () => {
+    const folder = stateFolder();
+    const passwordFile = path.join(folder, 'password');
+    let system: StartedSystem;
+    const nodes: ChildProcess[] = [];
+
+    beforeAll(async () => {
+      system = await StartedSystem.start(['--tls', '--devices', '0', '--dir', path.join(folder, 'state')], []);
+      const { stdout } = await muster(system.address, 'device', 'credentials', 'attic', '--json');
+      writeFileSync(passwordFile, (JSON.parse(stdout) as { password: string }).password, { mode: 0o600 });
+    });
+    afterAll(async () => {
+      for (const node of nodes) node.kill('SIGKILL');
+      await system.stop();
+      rmSync(folder, { recursive: true, force: true });
+    });
+
+    /** What the last node has printed. */
+    let said = '';
+    const node = (): void => {
+      const { broker } = system.address;
+      const { host } = new URL(broker.urls[0] ?? '');
+      said = '';
+      const child = spawn(path.join(BUILT, 'muster-node'), [
+        ...['--id', 'attic', '--broker', host, '--ca', broker.ca ?? '', '--state', path.join(folder, 'flash')],
+        ...['--username', 'attic', '--password-file', passwordFile, '--settings', '{"sample":2,"heartbeat":5}'],
+      ]);
+      nodes.push(child);
+      for (const output of [child.stdout, child.stderr]) output.on('data', (chunk: Buffer) => (said += String(chunk)));
+    };
+    const attic = (): ReturnType<typeof deviceOf> => deviceOf(system.address, 'attic');
+
+    it('is a device of GET /devices: presence, readings, what it is, the configuration it goes by', async () => {
+      node();
+      await vi.waitFor(
+        async () => {
+          const { body } = await curl(system.address, '/api/v1/devices');
+          expect(body).toMatchObject({
+            items: [
+              {
+                ...{ id: 'attic', state: 'registered', presence: { state: 'online', reason: 'birth', session: 1 } },
+                readings: { temp: { unit: '°C' }, hum: { unit: '%' }, vbat: { value: 3.91 } },
+                info: { model: 'ESP32 DHT22', reset_reason: 'power', addresses: ['127.0.0.1'], config: { version: 0 } },
+              },
+            ],
+          });
+        },
+        { timeout: 20_000, interval: 250 },
+      );
+    });
+
+    const configure = async (version: number, heartbeat: number): Promise<void> => {
+      const payload = JSON.stringify({ version, settings: { heartbeat } });
+      const rule = { id: 'attic-settings', triggers: [{ presence: 'online', device: 'attic' }] };
+      const yaml = JSON.stringify({ rules: [{ ...rule, actions: [{ publish: 'devices/attic/config', payload }] }] });
+      const file = path.join(folder, 'rules.yaml');
+      writeFileSync(file, yaml);
+      const { code, stderr } = await muster(system.address, 'rule', 'apply', '-f', file);
+      expect(code, stderr).toBe(0);
+    };
+
+    it('is lost when it is killed, and comes back in its next session, to the settings that a rule has for it', async () => {
+      await configure(4, 600);
+      nodes.at(-1)?.kill('SIGKILL');
+      await vi.waitFor(async () => expect((await attic()).presence).toMatchObject({ state: 'lost', reason: 'will' }), {
+        timeout: 10_000,
+      });
+      node();
+      await vi.waitFor(
+        async () =>
+          expect(await attic()).toMatchObject({
+            presence: { state: 'online', session: 2 },
+            info: { config: { version: 4 } },
+          }),
+        { timeout: 20_000 },
+      );
+    });
+
+    it('says what was wrong with settings that it could not take, and goes by those before', async () => {
+      await configure(5, 1);
+      nodes.at(-1)?.kill('SIGTERM');
+      await vi.waitFor(async () => expect((await attic()).presence).toMatchObject({ reason: 'shutdown' }), {
+        timeout: 10_000,
+      });
+      node();
+      await vi.waitFor(
+        async () =>
+          expect((await attic()).info?.config).toEqual({ version: 4, error: 'heartbeat is out of its limits' }),
+        { timeout: 20_000 },
+      );
+      const { stdout } = await muster(system.address, 'device', 'show', 'attic');
+      expect(stdout).toContain('refused its last configuration: heartbeat is out of its limits');
+    });
+
+    it('is not let in again once it is decommissioned', async () => {
+      const { code, stdout, stderr } = await muster(system.address, 'decommission', 'attic', '--json');
+      expect(code, stderr).toBe(0);
+      expect(JSON.parse(stdout)).toMatchObject({ device: 'attic', state: 'verified' });
+      await vi.waitFor(() => expect(said).toMatch(/the broker answers .*(Not authorized|Bad user)/i), {
+        timeout: 30_000,
+      });
+      expect((await attic()).state).toBe('decommissioned');
     });
   });
 });

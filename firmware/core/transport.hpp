@@ -65,6 +65,8 @@ class Transport {
   virtual void subscribe(Text filter, uint8_t qos) = 0;
   /** What has been handed over before goes out first. */
   virtual void disconnect(DisconnectCode code) = 0;
+  /** The device's own address in the network of the connection, for `info`; empty where nobody knows it. */
+  virtual Text address() { return {}; }
 
  protected:
   ~Transport() = default;

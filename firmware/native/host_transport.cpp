@@ -1,6 +1,9 @@
 #include "host_transport.hpp"
 
+#include <arpa/inet.h>
 #include <mqtt_protocol.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
 
 #include <chrono>
 #include <iostream>
@@ -140,6 +143,21 @@ void HostTransport::disconnect(DisconnectCode code) {
   }
   close();
   events_.clear();
+}
+
+Text HostTransport::address() {
+  ownAddress_.clear();
+  sockaddr_storage own{};
+  socklen_t size = sizeof own;
+  if (client_ == nullptr || getsockname(mosquitto_socket(client_), reinterpret_cast<sockaddr*>(&own), &size) != 0) {
+    return {};
+  }
+  const void* number = own.ss_family == AF_INET6
+                           ? static_cast<const void*>(&reinterpret_cast<const sockaddr_in6&>(own).sin6_addr)
+                           : &reinterpret_cast<const sockaddr_in&>(own).sin_addr;
+  char written[INET6_ADDRSTRLEN] = "";
+  if (inet_ntop(own.ss_family, number, written, sizeof written) != nullptr) ownAddress_ = written;
+  return text(ownAddress_);
 }
 
 bool HostTransport::dispatch(Device& device, int limitMs) {

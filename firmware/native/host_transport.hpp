@@ -36,6 +36,7 @@ class HostTransport final : public Transport {
   Token publish(Text topic, Text payload, const PublishOptions& options) override;
   void subscribe(Text filter, uint8_t qos) override;
   void disconnect(DisconnectCode code) override;
+  Text address() override;
 
   /** Waits for the network for at most so long, and tells the device what has happened; true when something has. */
   bool dispatch(Device& device, int limitMs);
@@ -49,6 +50,7 @@ class HostTransport final : public Transport {
   BrokerAddress address_;
   mosquitto* client_ = nullptr;
   bool isConnected_ = false;
+  std::string ownAddress_;
   std::deque<Event> events_;
 };
 

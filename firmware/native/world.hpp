@@ -66,6 +66,7 @@ class World final : public Board, public Transport {
   /** From 0x80 on the broker refuses what is published on topics that begin so. */
   std::map<std::string, uint8_t> refusals;
   uint32_t millisAtBoot = 0;
+  std::string ownAddress;
 
   uint32_t millis() override { return static_cast<uint32_t>(nowMs_ - bootedAtMs_) + millisAtBoot; }
   uint64_t epochMs() override { return clockMs_ == 0 ? 0 : clockMs_ + (nowMs_ - clockSetAtMs_); }
@@ -86,6 +87,7 @@ class World final : public Board, public Transport {
   Token publish(Text topic, Text payload, const PublishOptions& options) override;
   void subscribe(Text filter, uint8_t qos) override;
   void disconnect(DisconnectCode code) override;
+  Text address() override { return {ownAddress.data(), ownAddress.size()}; }
 
  private:
   enum class Kind { boot, step, connected, acknowledged, lost };

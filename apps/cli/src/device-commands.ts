@@ -82,6 +82,7 @@ async function showDevice(target: ApiTarget, id: string, output: OutputOptions):
     write(`           ${rule}`);
   }
   write(`last seen  ${device.lastSeenAt ?? 'never'}`);
+  for (const [index, line] of infoLines(device.info).entries()) write((index === 0 ? 'info' : '').padEnd(11) + line);
   const readings = Object.entries(device.readings);
   if (readings.length > 0) {
     write('');
@@ -92,6 +93,23 @@ async function showDevice(target: ApiTarget, id: string, output: OutputOptions):
       ),
     );
   }
+}
+
+/** What a device says about itself, as lines for people. */
+function infoLines(info: Device['info']): readonly string[] {
+  if (info === null) return [];
+  const { model, firmware, reset_reason, keep_alive, config } = info;
+  const addresses = Object.values(info.addresses ?? {});
+  return [
+    [model, firmware === undefined ? undefined : `firmware ${firmware}`]
+      .filter((part) => part !== undefined)
+      .join(', '),
+    addresses.length === 0 ? '' : `at ${addresses.join(', ')}`,
+    reset_reason === undefined ? '' : `last start: ${reset_reason}`,
+    keep_alive === undefined ? '' : `keep-alive ${keep_alive} s`,
+    config === undefined ? '' : `goes by configuration ${config.version}`,
+    config?.error === undefined ? '' : `refused its last configuration: ${config.error}`,
+  ].flatMap((line) => (line === '' ? [] : [plain(line)]));
 }
 
 /** The report of taking a device out of service; answers whether it is verified. */

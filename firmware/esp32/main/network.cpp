@@ -23,6 +23,8 @@ constexpr size_t kProofCharacters = 10;
 
 /** While provisioning tries what it was told, it connects by itself. */
 volatile bool isJoining = false;
+/** In the order of the network; written by the task of events. */
+volatile uint32_t ownAddress = 0;
 
 void onWifi(void*, esp_event_base_t, int32_t event, void* data) {
   if (event == WIFI_EVENT_STA_START && isJoining) esp_wifi_connect();
@@ -34,7 +36,10 @@ void onWifi(void*, esp_event_base_t, int32_t event, void* data) {
   }
 }
 
-void onAddress(void*, esp_event_base_t, int32_t, void*) { ESP_LOGI(kTag, "joined"); }
+void onAddress(void*, esp_event_base_t, int32_t, void* data) {
+  ownAddress = static_cast<const ip_event_got_ip_t*>(data)->ip_info.ip.addr;
+  ESP_LOGI(kTag, "joined");
+}
 
 void onProvisioned(void*, esp_event_base_t, int32_t event, void* data) {
   if (event == WIFI_PROV_CRED_SUCCESS) ESP_LOGI(kTag, "provisioned");
@@ -138,6 +143,11 @@ void keepClock(const char* timeServer) {
   config.num_of_servers = 1;
   config.servers[0] = timeServer;
   if (esp_netif_sntp_init(&config) != ESP_OK) ESP_LOGE(kTag, "no clock: readings carry the time since the start");
+}
+
+void writeAddress(char (&text)[16]) {
+  const esp_ip4_addr_t address = {ownAddress};
+  if (address.addr == 0 || esp_ip4addr_ntoa(&address, text, sizeof text) == nullptr) text[0] = '\0';
 }
 
 void forgetWifi() {

@@ -19,6 +19,8 @@ struct WifiAccount {
 void joinWifi(const WifiAccount& account, void (*onProvisioning)());
 /** Sets the clock from the network, now and again. The name ends with a zero and has to stay. */
 void keepClock(const char* timeServer);
+/** Writes the address that the board has in the Wi-Fi; an empty text before it has one. */
+void writeAddress(char (&text)[16]);
 /** Forgets what provisioning has said. */
 void forgetWifi();
 

@@ -5,6 +5,7 @@
 #include <esp_transport_ssl.h>
 #include <esp_transport_tcp.h>
 
+#include "network.hpp"
 #include "wake.hpp"
 
 namespace muster {
@@ -84,6 +85,11 @@ void EspTransport::connect(const ConnectOptions& options) {
   // Where even this does not fit, the core gives up by itself after its own limit.
   xQueueSend(events_, &event, 0);
   xTaskNotify(owner_, kWakeNetwork, eSetBits);
+}
+
+Text EspTransport::address() {
+  writeAddress(address_);
+  return {address_, __builtin_strlen(address_)};
 }
 
 EspTransport::Connection* EspTransport::open(const ConnectOptions& options) {

@@ -45,6 +45,7 @@ class EspTransport final : public Transport {
   Token publish(Text topic, Text payload, const PublishOptions& options) override;
   void subscribe(Text filter, uint8_t qos) override;
   void disconnect(DisconnectCode code) override { close(code); }
+  Text address() override;
 
   /** Tells the device the next thing that has happened; false when there is none. */
   bool dispatch(Device& device);
@@ -102,6 +103,7 @@ class EspTransport final : public Transport {
   static constexpr size_t kConnections = 4;
 
   const BrokerAccount account_;
+  char address_[16] = "";
   TaskHandle_t owner_ = nullptr;
   QueueHandle_t events_ = nullptr;
   QueueHandle_t closing_ = nullptr;

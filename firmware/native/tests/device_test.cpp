@@ -45,6 +45,13 @@ TEST(ADevice, TellsWhatItIsAndOwns) {
               "topics":["home/hall/light/state","home/hall/light/command"]})"));
 }
 
+TEST(ADevice, TellsItsAddressWhereTheNetworkKnowsOne) {
+  World world(scriptOf("dht22"));
+  world.ownAddress = "192.168.178.20";
+  world.runUntil(1000);
+  EXPECT_EQ(payloadsOf(world, kInfo).at(0)["addresses"], json::parse(R"(["192.168.178.20"])"));
+}
+
 TEST(ADevice, LeavesInOrderWaitingForTheBroker) {
   World world(scriptOf("dht22"));
   world.runUntil(10000);

@@ -17,9 +17,15 @@ describe('a device info', () => {
     );
   });
 
+  it('keeps which configuration the device goes by, and what was wrong with the last', () => {
+    const config = { version: 3, unknown: 1, error: 'heartbeat is out of its limits' };
+    expect(decodeInfo(bytes(JSON.stringify({ config: { ...config, colour: 'red' } })))).toEqual({ config });
+  });
+
   it.each([
     '',
     '[]',
+    '{"config":{"version":-1}}',
     '{"keep_alive":-1}',
     '{"topics":"home/hall/motion"}',
     '{"model":"\\u0000"}',

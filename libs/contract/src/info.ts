@@ -16,6 +16,14 @@ export const deviceInfoSchema = z.object({
   /** Seconds. */
   keep_alive: z.number().int().min(0).max(65_535).optional(),
   addresses: z.union([z.array(text).max(16), z.record(z.string().max(64).refine(isStorableText), text)]).optional(),
+  /** The configuration that it goes by; `error` where the last one it was told could not be taken. */
+  config: z
+    .object({
+      version: z.number().int().min(0).max(4_294_967_295),
+      unknown: z.number().int().min(0).optional().describe('Settings that it does not have'),
+      error: text.optional(),
+    })
+    .optional(),
   /** The MQTT client id, where it is not the device id. */
   client_id: text.optional(),
   /** Retained topics outside `devices/{device}/#` that the device owns. */
