@@ -23,6 +23,12 @@ export function say(text: string): void {
   process.stderr.write(`${text}\n`);
 }
 
+/** Says how things stand; where standard error is a terminal, in place of what was said so before. */
+export function showStatus(text: string): void {
+  if (process.stderr.isTTY) process.stderr.write(`${CLEAR_LINE}${text}`);
+  else if (text !== '') say(text);
+}
+
 /** Text of a device for a terminal: control characters could move the cursor or do worse. */
 export function plain(text: string): string {
   return text.replace(/[\u0000-\u001f\u007f-\u009f]/g, '\uFFFD');

@@ -15,7 +15,7 @@ import {
 import { InvalidArgumentError, Option, type Command } from 'commander';
 import { callApi, type ApiTarget } from './api-client.ts';
 import { apiTarget, withAddress } from './api-target.ts';
-import { EXIT_FAILURE, say, waitingFor, write } from './output.ts';
+import { EXIT_FAILURE, showStatus, waitingFor, write } from './output.ts';
 import { durationMs, UsageError } from './up/settings.ts';
 import { brokerTarget } from './watch/broker-target.ts';
 
@@ -149,9 +149,10 @@ async function simulate(options: SimulateOptions, command: Command): Promise<voi
     most = Math.max(most, figures.online);
     if (json) write(JSON.stringify({ event: 'figures', ...figures }));
     const text = told(figures);
-    if (text !== last && !json) say(text);
+    if (text !== last && !json) showStatus(text);
     last = text;
   });
+  showStatus('');
   const figures = fleet.figures;
   await waitingFor('saying goodbye', fleet.stop(GOODBYE_LIMIT_MS));
   const memory = { bytesPerDevice: core.bytesPerDevice, bytes: core.memoryBytes };
