@@ -21,3 +21,16 @@ export function deviceArgument(text: string): DeviceId {
   if (!parsed.success) throw new InvalidArgumentError(z.prettifyError(parsed.error));
   return parsed.data;
 }
+
+/**
+ * Reads a whole number within limits.
+ * @throws InvalidArgumentError
+ */
+export function wholeNumber(least: number, most: number): (text: string) => number {
+  return (text) => {
+    const value = Number(text);
+    if (!Number.isInteger(value) || value < least || value > most)
+      throw new InvalidArgumentError(`expected a whole number from ${least} to ${most}.`);
+    return value;
+  };
+}

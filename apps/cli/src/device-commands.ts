@@ -3,6 +3,7 @@ import {
   devicePageSchema,
   deviceSchema,
   lifeStateSchema,
+  presenceHistorySchema,
   presenceStateSchema,
   type DecommissionReport,
   type Device,
@@ -13,7 +14,7 @@ import { Option, type Command } from 'commander';
 import { addCredentialCommands } from './access-commands.ts';
 import { callApi, type ApiTarget } from './api-client.ts';
 import { apiTarget, withApi } from './api-target.ts';
-import { deviceArgument } from './arguments.ts';
+import { deviceArgument, wholeNumber } from './arguments.ts';
 import { EXIT_FAILURE, plain, say, table, waitingFor, write, type OutputOptions } from './output.ts';
 
 interface ListFilter {
@@ -112,6 +113,34 @@ function infoLines(info: Device['info']): readonly string[] {
   ].flatMap((line) => (line === '' ? [] : [plain(line)]));
 }
 
+/** How a device came to its presence, the newest change first. */
+async function showPresence(
+  target: ApiTarget,
+  id: string,
+  { limit, json }: OutputOptions & { readonly limit: number },
+): Promise<void> {
+  const path = `/devices/${encodeURIComponent(id)}/presence?limit=${limit}`;
+  const answer = await callApi(target, 'GET', path, presenceHistorySchema);
+  if (json) {
+    write(JSON.stringify(answer));
+    return;
+  }
+  const { presence, history, next } = answer;
+  write(`${id}  ${presence.state} (${presence.reason}): ${presence.explanation}`);
+  if (history.length === 0) return;
+  write('');
+  write(
+    table(
+      ['AT', 'FROM', 'TO', 'REASON', 'SESSION', 'BROKER', 'RULE'],
+      history.map(({ at, from, to, reason, session, evidence }) => {
+        const { broker, rule } = evidence;
+        return [at, from, to, reason, session === null ? '-' : String(session), broker, rule];
+      }),
+    ),
+  );
+  if (next !== null) say('(there are older ones: --limit shows more)');
+}
+
 /** The report of taking a device out of service; answers whether it is verified. */
 async function decommissionDevice(target: ApiTarget, id: string, output: OutputOptions): Promise<boolean> {
   const report: DecommissionReport = await waitingFor(
@@ -153,6 +182,15 @@ export function addDeviceCommands(muster: Command): void {
       .argument('<device>', 'its id', deviceArgument),
   ).action(async (id: string, options: OutputOptions, command: Command) => {
     await showDevice(apiTarget(command), id, options);
+  });
+  withApi(
+    devices
+      .command('presence')
+      .description('how a device came to its presence: every change with its reason and its rule, the newest first')
+      .argument('<device>', 'its id', deviceArgument)
+      .option('--limit <number>', 'at most so many changes', wholeNumber(1, 1_000), 20),
+  ).action(async (id: string, options: OutputOptions & { limit: number }, command: Command) => {
+    await showPresence(apiTarget(command), id, options);
   });
   addCredentialCommands(devices);
 }

@@ -1,7 +1,7 @@
 import type { DeviceId } from '@muster/contract';
 import type { TombstoneSet } from '@muster/database';
 import { Counter, Gauge, type Registry } from 'prom-client';
-import { decide, type PresenceRecord, type StatusInput } from './presence-machine.ts';
+import { decide, overdue, type Decision, type PresenceRecord, type StatusInput } from './presence-machine.ts';
 import type { PresenceStore } from './presence-store.ts';
 
 /** The presence of every device, in memory and in PostgreSQL. */
@@ -64,18 +64,8 @@ export class Fleet {
     const decision = decide(before, input);
     switch (decision.kind) {
       case 'changed':
-        this.#records.set(device, decision.record);
-        try {
-          await this.store.write({ device, from: decision.from, record: decision.record });
-        } catch (error) {
-          // What is not on record has not happened, unless something newer has.
-          if (this.#records.get(device) === decision.record) {
-            if (before === undefined) this.#records.delete(device);
-            else this.#records.set(device, before);
-          }
-          throw error;
-        }
-        this.#transitions.inc({ to: decision.record.state, reason: decision.record.reason });
+      case 'renewed':
+        await this.#apply(device, before, decision);
         return;
       case 'ignored':
         this.#ignored.inc({ rule: decision.rule });
@@ -83,6 +73,40 @@ export class Fleet {
       case 'confirmed':
         return;
     }
+  }
+
+  /**
+   * Looks who has been silent for too long; resolves when what follows is committed.
+   * @param hearingSinceMs since when every broker is heard; undefined while one is not
+   */
+  async look(nowMs: number, hearingSinceMs: number | undefined): Promise<void> {
+    const late = [...this.#records].flatMap(([device, before]) => {
+      if (this.tombstones.has(device)) return [];
+      const decision = overdue(before, nowMs, hearingSinceMs);
+      return decision === undefined ? [] : [this.#apply(device as DeviceId, before, decision)];
+    });
+    await Promise.all(late);
+  }
+
+  async #apply(
+    device: DeviceId,
+    before: PresenceRecord | undefined,
+    decision: Extract<Decision, { kind: 'changed' | 'renewed' }>,
+  ): Promise<void> {
+    const { record } = decision;
+    const from = decision.kind === 'changed' ? decision.from : undefined;
+    this.#records.set(device, record);
+    try {
+      await this.store.write({ device, from, record });
+    } catch (error) {
+      // What is not on record has not happened, unless something newer has.
+      if (this.#records.get(device) === record) {
+        if (before === undefined) this.#records.delete(device);
+        else this.#records.set(device, before);
+      }
+      throw error;
+    }
+    if (from !== undefined) this.#transitions.inc({ to: record.state, reason: record.reason });
   }
 
   /** Counts a message that is no status. */

@@ -17,6 +17,7 @@ import { StatusController } from './status.controller.ts';
 /** A broker keeps what presence has not heard for a week. */
 const SESSION_EXPIRY_SECONDS = 7 * 24 * 3_600;
 const CONNECT_TIMEOUT_MS = 10_000;
+const LOOK_EVERY_MS = 1_000;
 
 const configurationSchema = z.object({ ...serviceVariables, ...brokerVariables, ...postgresVariables });
 
@@ -29,6 +30,9 @@ await runService('presence', configurationSchema, ({ configuration, logger, metr
     logger.warn({ reason: error.message }, 'PostgreSQL did not take presence; it is tried again'),
   );
   const fleet = new Fleet(store, tombstones, metrics);
+  const tellEvent = logConnectionEvent(logger);
+  let hearingSinceMs: number | undefined;
+  let lookTimer: NodeJS.Timeout | undefined;
   const transport = new DeviceTransport({
     service: 'presence',
     brokers: brokerTargets(configuration),
@@ -36,13 +40,21 @@ await runService('presence', configurationSchema, ({ configuration, logger, metr
     sessionExpirySeconds: SESSION_EXPIRY_SECONDS,
     connectTimeoutMs: CONNECT_TIMEOUT_MS,
     isHopeless: isDataError,
-    onEvent: logConnectionEvent(logger),
+    onEvent: (event) => {
+      if (event.kind === 'disconnected') hearingSinceMs = undefined;
+      tellEvent(event);
+    },
     onUnknown: (message, device) => {
       fleet.refused('invalid-device-id');
       logger.warn({ topic: message.topic.slice(0, 200), device: device.slice(0, 100) }, 'a status of no device');
     },
     onFailure: (message, error) => logger.error({ err: error, topic: message.topic }, 'a status could not be handled'),
   });
+  const look = (): void => {
+    const nowMs = Date.now();
+    if (transport.ready) hearingSinceMs ??= nowMs;
+    fleet.look(nowMs, hearingSinceMs).catch((error: unknown) => logger.error({ err: error }, 'who is late is unknown'));
+  };
   return {
     controllers: [StatusController],
     providers: [{ provide: Fleet, useValue: fleet }],
@@ -59,7 +71,8 @@ await runService('presence', configurationSchema, ({ configuration, logger, metr
       await fleet.load();
       application.connectMicroservice({ strategy: transport }, { inheritAppConfig: true });
       await application.startAllMicroservices();
+      lookTimer = setInterval(look, LOOK_EVERY_MS);
     },
-    stop: [() => store.close(), () => tombstones.close(), () => database.$disconnect()],
+    stop: [() => clearInterval(lookTimer), () => store.close(), () => tombstones.close(), () => database.$disconnect()],
   };
 });

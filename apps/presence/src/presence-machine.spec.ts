@@ -1,7 +1,7 @@
 import type { StatusMessage } from '@muster/contract';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { decide, type PresenceRecord, type StatusInput } from './presence-machine.ts';
+import { decide, overdue, type PresenceRecord, type StatusInput } from './presence-machine.ts';
 
 function input(message: StatusMessage, circumstances: Partial<StatusInput> = {}): StatusInput {
   return {
@@ -11,6 +11,7 @@ function input(message: StatusMessage, circumstances: Partial<StatusInput> = {})
     broker: 'mosquitto-0',
     topic: 'devices/a/status',
     payload: 'x',
+    expirySeconds: undefined,
     ...circumstances,
   };
 }
@@ -121,5 +122,57 @@ describe('presence', () => {
         expect(record?.superseded ?? []).not.toContain(record?.session);
       }),
     );
+  });
+});
+
+/** The record after one live message of nobody known before. */
+function first(message: StatusMessage, circumstances: Partial<StatusInput> = {}): PresenceRecord {
+  const decision = decide(undefined, input(message, circumstances));
+  if (decision.kind !== 'changed') throw new Error('a first message changes something');
+  return decision.record;
+}
+
+describe('silence', () => {
+  const asleep = first(sleep(7, 300));
+  const expiring = first(birth(7), { expirySeconds: 300 });
+
+  it.each<[string, PresenceRecord, number, string | undefined]>([
+    ['P13 a sleeper that is not back after its time', asleep, 301_000, undefined],
+    ['a sleeper at 1.5 times its time', asleep, 451_000, 'overslept'],
+    ['P10 a birth before it expires', expiring, 300_999, undefined],
+    ['P10 a birth that has expired', expiring, 301_000, 'expired'],
+    ['a birth without an expiry', first(birth(7)), 1e12, undefined],
+    ['a sleeper that said no time', first(sleep(7)), 1e12, undefined],
+    ['a goodbye', first(goodbye(7)), 1e12, undefined],
+  ])('%s', (_, record, nowMs, reason) => {
+    const decision = overdue(record, nowMs, 0);
+    expect(decision?.record.reason).toBe(reason);
+    if (decision !== undefined) expect(decision.record).toMatchObject({ state: 'lost', sinceMs: nowMs, dueAtMs: null });
+  });
+
+  it('means nothing while a broker is not heard, nor in the 30 s after', () => {
+    expect(overdue(asleep, 1e9, undefined)).toBeUndefined();
+    expect(overdue(asleep, 1e9, 1e9 - 29_999)).toBeUndefined();
+    expect(overdue(asleep, 1e9, 1e9 - 30_000)?.record.reason).toBe('overslept');
+  });
+
+  it('is counted from the last time that a device said the same', () => {
+    const again = decide(asleep, input(sleep(7, 300), { receivedAtMs: 200_000 }));
+    expect(again).toMatchObject({ kind: 'renewed', record: { sinceMs: 1_000, dueAtMs: 650_000 } });
+    const renewed = decide(expiring, input(birth(7), { receivedAtMs: 200_000, expirySeconds: 300 }));
+    expect(renewed).toMatchObject({ kind: 'renewed', record: { sinceMs: 1_000, dueAtMs: 500_000 } });
+    expect(decide(asleep, input(sleep(7, 300), { receivedAtMs: 200_000, retained: true })).kind).toBe('confirmed');
+  });
+
+  it('is not undone by what a broker still holds, but by the device', () => {
+    const overslept = overdue(asleep, 451_000, 0)?.record;
+    const expired = overdue(expiring, 301_000, 0)?.record;
+    const replayed = { receivedAtMs: 500_000, retained: true };
+    expect(decide(overslept, input(sleep(7, 300), replayed)).kind).toBe('ignored');
+    expect(decide(overslept, input(sleep(8, 300), replayed)).kind).toBe('changed');
+    expect(decide(overslept, input(birth(8))).kind).toBe('changed');
+    expect(decide(expired, input(birth(7), replayed)).kind).toBe('ignored');
+    // An expired message is not replayed: this one was published since.
+    expect(decide(expired, input(birth(7), { ...replayed, expirySeconds: 20 })).kind).toBe('changed');
   });
 });

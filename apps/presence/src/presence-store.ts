@@ -6,7 +6,8 @@ import type { PresenceRecord } from './presence-machine.ts';
 /** A change of presence that is to be written. */
 export interface PresenceChange {
   readonly device: DeviceId;
-  readonly from: PresenceState;
+  /** Undefined where the state stays, and only until when it is believed is new. */
+  readonly from: PresenceState | undefined;
   readonly record: PresenceRecord;
 }
 
@@ -43,6 +44,7 @@ export class PresenceStore {
           session: row.session === null ? null : Number(row.session),
           superseded: row.superseded.map(Number),
           wakeExpectedAtMs: row.wakeExpectedAt?.getTime() ?? null,
+          dueAtMs: row.dueAt?.getTime() ?? null,
           evidence: row.evidence as Evidence,
         },
       ]),
@@ -109,28 +111,25 @@ export class PresenceStore {
         session: record.session,
         superseded: record.superseded,
         wake_ms: record.wakeExpectedAtMs,
+        due_ms: record.dueAtMs,
         evidence: record.evidence,
       })),
     );
-    const history = changes.map(({ device, from, record }) => ({
-      device,
-      at: new Date(record.sinceMs),
-      from,
-      to: record.state,
-      reason: record.reason,
-      session: record.session,
-      evidence: record.evidence,
-    }));
+    const history = changes.flatMap(({ device, from, record: { sinceMs, state: to, reason, session, evidence } }) =>
+      from === undefined ? [] : [{ device, at: new Date(sinceMs), from, to, reason, session, evidence }],
+    );
     await this.database.$transaction([
       this.database.$executeRaw`
-        INSERT INTO presence (device, state, reason, since, session, superseded, wake_expected_at, evidence)
+        INSERT INTO presence (device, state, reason, since, session, superseded, wake_expected_at, due_at, evidence)
         SELECT device, state, reason, to_timestamp(since_ms / 1000.0), session,
-               ARRAY(SELECT jsonb_array_elements_text(superseded)::bigint), to_timestamp(wake_ms / 1000.0), evidence
+               ARRAY(SELECT jsonb_array_elements_text(superseded)::bigint), to_timestamp(wake_ms / 1000.0),
+               to_timestamp(due_ms / 1000.0), evidence
         FROM jsonb_to_recordset(${current}::jsonb) AS row(device text, state text, reason text, since_ms float8,
-             session bigint, superseded jsonb, wake_ms float8, evidence jsonb)
+             session bigint, superseded jsonb, wake_ms float8, due_ms float8, evidence jsonb)
         ON CONFLICT (device) DO UPDATE
         SET state = excluded.state, reason = excluded.reason, since = excluded.since, session = excluded.session,
-            superseded = excluded.superseded, wake_expected_at = excluded.wake_expected_at, evidence = excluded.evidence`,
+            superseded = excluded.superseded, wake_expected_at = excluded.wake_expected_at, due_at = excluded.due_at,
+            evidence = excluded.evidence`,
       this.database.presenceTransition.createMany({ data: history }),
       this.database.$executeRaw`SELECT pg_notify(${PRESENCE_CHANNEL}, '')`,
     ]);

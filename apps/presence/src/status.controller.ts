@@ -49,6 +49,7 @@ export class StatusController {
       broker: message.broker,
       topic: message.topic,
       payload: text,
+      expirySeconds: message.properties.messageExpiryInterval,
     });
   }
 }

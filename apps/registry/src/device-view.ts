@@ -40,8 +40,15 @@ const EXPLANATIONS: Readonly<Record<PresenceReason, string>> = {
   shutdown: 'The device said that it shuts down.',
   sleep: 'The device said that it goes to sleep.',
   update: 'The device said that it goes offline for an update.',
+  overslept: 'The device said when it would wake, and did not come back in time.',
+  expired: 'What the device said was valid for a time that is over, and was not said again.',
   'never-heard': 'The device has sent no status yet; only its telemetry or its info has been seen.',
 };
+
+/** A reason as a sentence. */
+export function explanationOf(reason: PresenceReason): string {
+  return EXPLANATIONS[reason];
+}
 
 function presenceOf(row: DeviceRow['presence']): Presence {
   if (row === null) {

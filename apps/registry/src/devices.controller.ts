@@ -12,6 +12,8 @@ import {
   deviceQuerySchema,
   deviceSchema,
   fleetSummarySchema,
+  presenceHistorySchema,
+  presenceQuerySchema,
   revocationSchema,
   type CredentialsList,
   type CredentialsRequest,
@@ -24,6 +26,8 @@ import {
   type DevicePatch,
   type DeviceQuery,
   type FleetSummary,
+  type PresenceHistory,
+  type PresenceQuery,
   type Revocation,
 } from '@muster/contract';
 import { ApiProblem, RequireScope } from '@muster/service/rest';
@@ -63,6 +67,21 @@ export class DevicesController {
   @ApiProblem(401, 403, 404, 422)
   async find(@Param('id', { schema: deviceIdSchema }) id: DeviceId): Promise<Device> {
     return this.devices.find(id);
+  }
+
+  @Get('devices/:id/presence')
+  @ApiOperation({ summary: 'The presence of a device, its evidence, and every change of it, the newest first' })
+  @ApiResponse({
+    status: 200,
+    description: 'Presence and a page of its history',
+    standardSchema: presenceHistorySchema,
+  })
+  @ApiProblem(401, 403, 404, 422)
+  async presence(
+    @Param('id', { schema: deviceIdSchema }) id: DeviceId,
+    @Query({ schema: presenceQuerySchema }) query: PresenceQuery,
+  ): Promise<PresenceHistory> {
+    return this.devices.presence(id, query);
   }
 
   @Patch('devices/:id')

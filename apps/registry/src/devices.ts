@@ -4,13 +4,17 @@ import type {
   DevicePage,
   DevicePatch,
   DeviceQuery,
+  Evidence,
   FleetSummary,
+  PresenceHistory,
+  PresenceQuery,
+  PresenceReason,
   PresenceState,
 } from '@muster/contract';
 import { isDeviceId, presenceStateSchema } from '@muster/contract';
 import { Prisma, type PrismaClient } from '@muster/database';
 import { ProblemError } from '@muster/service';
-import { deviceOf, type DeviceRow } from './device-view.ts';
+import { deviceOf, explanationOf, type DeviceRow } from './device-view.ts';
 
 /** Everything that a device's view needs, in one query: no row costs a query of its own. */
 const DEVICE_VIEW = Prisma.sql`
@@ -69,6 +73,34 @@ export class Devices {
     const [row] = await this.database.$queryRaw<DeviceRow[]>`${DEVICE_VIEW} WHERE device.id = ${id}`;
     if (row === undefined) throw new ProblemError(404, `no device ${id} has been heard or registered`);
     return deviceOf(row);
+  }
+
+  /**
+   * How a device came to its presence, the newest change first.
+   * @throws ProblemError 404
+   */
+  async presence(id: DeviceId, { limit, cursor }: PresenceQuery): Promise<PresenceHistory> {
+    const { presence } = await this.find(id);
+    const rows = await this.database.presenceTransition.findMany({
+      where: { device: id, ...(cursor === undefined ? {} : { id: { lt: BigInt(cursor) } }) },
+      orderBy: { id: 'desc' },
+      take: limit + 1,
+    });
+    const page = rows.slice(0, limit);
+    return {
+      device: id,
+      presence,
+      history: page.map(({ at, from, to, reason, session, evidence }) => ({
+        at: at.toISOString(),
+        from: from as PresenceState,
+        to: to as PresenceState,
+        reason: reason as PresenceReason,
+        explanation: explanationOf(reason as PresenceReason),
+        session: session === null ? null : Number(session),
+        evidence: evidence as Evidence,
+      })),
+      next: rows.length > limit ? String(page.at(-1)?.id) : null,
+    };
   }
 
   /**

@@ -82,6 +82,8 @@ export const reasonMapping: grafana.ValueMapping = {
       ['shutdown', 'shutdown: it was switched off'],
       ['sleep', 'sleep: it will wake by itself'],
       ['update', 'update: it installs firmware'],
+      ['overslept', 'overslept: it did not wake in time'],
+      ['expired', 'expired: its birth was not renewed'],
       ['never-heard', 'never heard: only telemetry or info came'],
     ].map(([reason = '', text = ''], index) => [reason, { text, index }]),
   ),

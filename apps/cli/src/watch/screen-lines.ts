@@ -80,7 +80,7 @@ const HELP: readonly string[] = [
   'retained         the broker had kept it: older than its time',
   'stored           the API had it; late: it waited and came after newer ones',
   '',
-  'online (birth)   lost (will)   offline (shutdown, update)   asleep (sleep)',
+  'online (birth)   lost (will, overslept, expired)   offline (shutdown, update)   asleep (sleep)',
   'unknown (never-heard): no status yet, only values',
 ];
 

@@ -14,7 +14,16 @@ export const presenceStateSchema = z.enum(['online', 'asleep', 'stale', 'offline
 export type PresenceState = z.infer<typeof presenceStateSchema>;
 
 /** Why a device has its presence state. */
-export const presenceReasonSchema = z.enum(['birth', 'will', 'shutdown', 'sleep', 'update', 'never-heard']);
+export const presenceReasonSchema = z.enum([
+  'birth',
+  'will',
+  'shutdown',
+  'sleep',
+  'update',
+  'overslept',
+  'expired',
+  'never-heard',
+]);
 /** See {@link presenceReasonSchema}. */
 export type PresenceReason = z.infer<typeof presenceReasonSchema>;
 
@@ -90,6 +99,43 @@ export const devicePageSchema = z
   .meta({ id: 'DevicePage' });
 /** See {@link devicePageSchema}. */
 export type DevicePage = z.infer<typeof devicePageSchema>;
+
+/** One change of presence, as it is on record. */
+export const presenceTransitionSchema = z.object({
+  at: instant.describe('When it was decided; by the time of receipt'),
+  from: presenceStateSchema,
+  to: presenceStateSchema,
+  reason: presenceReasonSchema,
+  explanation: z.string().describe('The reason as a sentence'),
+  session: z.number().int().nullable(),
+  evidence: evidenceSchema,
+});
+/** See {@link presenceTransitionSchema}. */
+export type PresenceTransition = z.infer<typeof presenceTransitionSchema>;
+
+/** What can be asked of a device's presence. */
+export const presenceQuerySchema = z.strictObject({
+  limit: z.coerce.number().int().min(1).max(1000).default(100).describe('Changes a page'),
+  cursor: z
+    .string()
+    .regex(/^\d{1,18}$/)
+    .optional()
+    .describe('`next` of the page before'),
+});
+/** See {@link presenceQuerySchema}. */
+export type PresenceQuery = z.infer<typeof presenceQuerySchema>;
+
+/** The presence of a device, and how it came to it: one page of changes, the newest first. */
+export const presenceHistorySchema = z
+  .object({
+    device: deviceIdSchema,
+    presence: presenceSchema,
+    history: z.array(presenceTransitionSchema),
+    next: z.string().nullable().describe('The cursor of the next page; null on the last'),
+  })
+  .meta({ id: 'PresenceHistory' });
+/** See {@link presenceHistorySchema}. */
+export type PresenceHistory = z.infer<typeof presenceHistorySchema>;
 
 const UNSTORABLE = 'U+0000 and lone surrogates cannot be stored';
 
