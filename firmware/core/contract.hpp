@@ -58,6 +58,9 @@ struct Reading {
 void writeTelemetry(Writer& out, const Reading* readings, size_t count, const Moment& moment, uint64_t session,
                     uint32_t seq);
 
+/** An id of 64 characters that are all escaped, and the longest error. */
+constexpr size_t kMaxAckBytes = 256;
+
 /** `{"id":"…","ok":true}`, or with `error` and false. */
 void writeAck(Writer& out, Text id, Text error);
 

@@ -65,7 +65,7 @@ void Device::onCommand(Text payload, bool isRetained) {
     error = command.fault.isEmpty() ? execute(command, isRetained) : command.fault;
     recent_.remember(id, error);
   }
-  Buffer<192> answer;
+  Buffer<kMaxAckBytes> answer;
   writeAck(answer, id, error);
   push(Channel::ack, 1, answer.written());
 }

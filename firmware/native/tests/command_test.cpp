@@ -110,6 +110,18 @@ TEST(ACommand, ThatMayBeOldIsNotDoneWithoutAClock) {
   EXPECT_EQ(payloadsOf(kept, kAck).at(0)["error"], "no clock to tell whether it has expired");
 }
 
+TEST(ACommand, IsAnsweredWholeAlsoWhereItsIdIsAllEscaped) {
+  World world(scriptOf("light"));
+  world.runUntil(10000);
+  std::string id;
+  for (size_t character = 0; character < kMaxCommandId; ++character) id += "\\\"";
+  world.deliver(kCommand, command(id, "light"));
+  world.runUntil(11000);
+  EXPECT_EQ(payloadsOf(world, kAck).at(0), json({{"id", std::string(kMaxCommandId, '"')},
+                                                 {"ok", false},
+                                                 {"error", "set: ON, OFF or a brightness from 0 to 100"}}));
+}
+
 TEST(ACommand, RestartsAfterItsAnswerAndAGoodbye) {
   World world(scriptOf("dht22"));
   world.runUntil(10000);
