@@ -105,14 +105,14 @@ void Device::connect() {
   }
   isSessionUsed_ = true;
   keepAliveSeconds_ = static_cast<uint16_t>(settings_.get(Setting::keepAliveSeconds));
+  sessionExpirySeconds_ = settings_.get(Setting::sessionExpirySeconds);
   Buffer<kMaxTopicBytes> topic;
   Buffer<kWillLimitBytes> will;
   writeTopic(topic, id(), Channel::status);
   writeWill(will, session_);
   phase_ = Phase::connecting;
   phaseAt_ = now_;
-  transport_.connect(
-      {id(), topic.written(), will.written(), keepAliveSeconds_, settings_.get(Setting::sessionExpirySeconds)});
+  transport_.connect({id(), topic.written(), will.written(), keepAliveSeconds_, sessionExpirySeconds_});
 }
 
 void Device::keepSession() {

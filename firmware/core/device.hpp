@@ -132,7 +132,9 @@ class Device {
   uint32_t waitMs_ = 0;
   /** The last sign of life from the broker while something is under way. */
   uint32_t progressAt_ = 0;
+  /** Of this connection; settings count from the next one. */
   uint16_t keepAliveSeconds_ = 60;
+  uint32_t sessionExpirySeconds_ = 0;
 
   /** Of the last connection that was tried; in its will. */
   uint64_t session_ = 0;

@@ -77,7 +77,7 @@ Text Device::execute(const Command& command, bool isRetained) {
   if (isRetained) return "retained";
   if (command.expiresMs > 0 && time_.epochMs() > command.expiresMs) return "expired";
   // Only a broker that keeps the session can have kept the command.
-  const bool mayBeOld = settings_.get(Setting::sessionExpirySeconds) > 0;
+  const bool mayBeOld = sessionExpirySeconds_ > 0;
   if (command.expiresMs > 0 && time_.epochMs() == 0 && mayBeOld) return "no clock to tell whether it has expired";
   if (name == "report") {
     node_.reportSoon();
