@@ -335,10 +335,11 @@ void Device::writeInfo(Writer& out) const {
   }
   if (separator.size == 1) out.text("]");
   out.text(",\"config\":{\"version\":").number(settings_.version());
-  if (lastConfig_.unknown > 0) out.text(",\"unknown\":").number(lastConfig_.unknown);
   if (!lastConfig_.error.isEmpty()) {
     out.text(",\"error\":\"").text(lastConfig_.setting).text(lastConfig_.setting.isEmpty() ? Text{} : Text{" is "});
     out.text(lastConfig_.error).text("\"");
+  } else if (lastConfig_.unknown > 0) {
+    out.text(",\"unknown\":").number(lastConfig_.unknown);
   }
   out.text("}}");
 }

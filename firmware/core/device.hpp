@@ -117,6 +117,7 @@ class Device {
 
   Settings defaults_;
   Settings settings_;
+  /** What came of the last configuration; `unknown` is about the one that is applied. */
   ConfigResult lastConfig_;
   Timekeeper time_;
   Reconnect reconnect_;

@@ -44,11 +44,15 @@ void Device::onConfig(Text payload) {
   // A retained topic that is cleared says nothing about what is wanted.
   if (payload.isEmpty()) return;
   const ConfigResult result = settings_.apply(payload, defaults_);
-  if (!result.isApplied && result.error.isEmpty()) return;
-  lastConfig_ = result;
+  // What is applied already is news where something else was wanted, and was wrong.
+  if (!result.isApplied && result.error.isEmpty() && lastConfig_.error.isEmpty()) return;
   if (result.isApplied) {
+    lastConfig_ = result;
     const Settings::Stored stored = settings_.stored();
     board_.writeFlash("config", &stored, sizeof stored);
+  } else {
+    lastConfig_.error = result.error;
+    lastConfig_.setting = result.setting;
   }
   slots_[kInfo].isWanted = true;
 }

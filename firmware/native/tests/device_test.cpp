@@ -232,6 +232,22 @@ TEST(AConfiguration, ThatIsBadIsReportedWithItsFaultAndChangesNothing) {
   EXPECT_EQ(payloadsOf(world, kInfo).size(), infos) << "a topic that is cleared says nothing";
 }
 
+TEST(AConfiguration, ThatIsWhatIsAppliedEndsTheReportOfABadOne) {
+  World world(scriptOf("dht22"));
+  world.runUntil(10000);
+  world.deliver(kConfig, R"({"version":1,"settings":{"heartbeat":60,"colour":1}})", true);
+  world.deliver(kConfig, "rubbish", true);
+  world.runUntil(20000);
+  EXPECT_TRUE(payloadsOf(world, kInfo).back()["config"].contains("error"));
+  world.deliver(kConfig, R"({"version":1,"settings":{"heartbeat":60,"colour":1}})", true);
+  world.runUntil(30000);
+  EXPECT_EQ(payloadsOf(world, kInfo).back()["config"], json::parse(R"({"version":1,"unknown":1})"));
+  const size_t infos = payloadsOf(world, kInfo).size();
+  world.deliver(kConfig, R"({"version":1,"settings":{"heartbeat":60,"colour":1}})", true);
+  world.runUntil(40000);
+  EXPECT_EQ(payloadsOf(world, kInfo).size(), infos) << "it says nothing new";
+}
+
 TEST(DeepSleep, IsAnnouncedWithItsEndAndKeptToWithoutABroker) {
   World world(
       scriptOf("dht22", {{"settings", {{"sleep", 600}, {"session_expiry", 3600}}}, {"batteryMillivolts", 3912}}));
