@@ -91,9 +91,12 @@ uint32_t Device::tickConnection() {
     endConnection(LostReason::network);
     return waitMs_;
   }
-  uint32_t waitMs = hasUnsent() ? kRetryMs : kIdleMs;
+  Waiting message;
+  uint32_t waitMs = outbox_.next(message) ? kRetryMs : kIdleMs;
   for (const Slot& slot : slots_) {
-    if (slot.isWanted && slot.refusals > 0) waitMs = least(waitMs, retryWaitMs(slot));
+    if (!slot.isWanted) continue;
+    const uint32_t refusedMs = retryWaitMs(slot);
+    waitMs = least(waitMs, refusedMs > 0 ? refusedMs : kRetryMs);
   }
   return waitMs;
 }

@@ -193,6 +193,13 @@ TEST(ARefusal, OfAStateIsAskedAgainEverMoreRarely) {
   EXPECT_EQ(timesOf(world, "publish home/hall/motion").size(), 10u) << "and rests when it was taken";
 }
 
+TEST(ARefusal, LetsTheDeviceRestUntilItAsksAgain) {
+  World world(scriptOf("motion"));
+  world.refusals["home/hall/motion"] = 0x87;
+  world.runUntil(1000);
+  EXPECT_EQ(world.device()->tick(), 4050u) << "refused at 50 ms, asked again 5 s later";
+}
+
 TEST(ARefusal, OfAReadingIsALossThatIsCounted) {
   World world(scriptOf("dht22", {{"settings", {{"heartbeat", 60}}}}));
   world.refusals[kTelemetry] = 0x87;
