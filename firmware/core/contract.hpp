@@ -19,8 +19,14 @@ enum class Channel : uint8_t { status, info, config, telemetry, command, ack };
 /** `devices/{device}/{channel}` */
 void writeTopic(Writer& out, Text device, Channel channel);
 
+/** `home/{room}/{role}`: the role is `motion`, `light/command` or `light/state`. */
+void writeRoomTopic(Writer& out, Text room, Text role);
+
 /** Why a device leaves when it says so itself. */
 enum class Goodbye : uint8_t { shutdown = 0, sleep = 1, update = 2 };
+
+/** The longest sleep that a status may tell of (statusSchema of libs/contract): a year. */
+constexpr uint32_t kLongestSleepSeconds = 31536000;
 
 /**
  * How the session before this one ended, as far as it is known: what power that was lost took with it is not, and then

@@ -72,6 +72,8 @@ class Device {
     uint8_t refusals = 0;
     uint32_t refusedAt = 0;
   };
+  /** Where flash keeps the configuration. */
+  static constexpr Text kConfigKey = "config";
   static constexpr uint8_t kBirth = 0;
   static constexpr uint8_t kInfo = 1;
   static constexpr uint8_t kFirstNodeSlot = 2;
@@ -92,6 +94,7 @@ class Device {
   bool sendSlot(uint8_t index);
   uint32_t retryWaitMs(const Slot& slot) const;
   Token publish(Channel channel, Text payload, const PublishOptions& options);
+  Token publish(Text topic, Text payload, const PublishOptions& options);
   void writeInfo(Writer& out) const;
   bool hasUnsent() const;
   bool isAwaiting() const;

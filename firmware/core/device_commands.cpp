@@ -14,9 +14,6 @@ constexpr uint32_t kLeaveRetryMs = 100;
 constexpr uint32_t kListenMs = 1000;
 /** A device that sleeps does not empty its battery waiting for a broker. */
 constexpr uint32_t kAwakeLimitMs = 30000;
-constexpr uint32_t kNever = UINT32_MAX;
-/** The longest that a status may say (statusSchema of libs/contract). */
-constexpr int64_t kLongestSleepSeconds = 31536000;
 
 }  // namespace
 
@@ -49,7 +46,7 @@ void Device::onConfig(Text payload) {
   if (result.isApplied) {
     lastConfig_ = result;
     const Settings::Stored stored = settings_.stored();
-    board_.writeFlash("config", &stored, sizeof stored);
+    board_.writeFlash(kConfigKey, &stored, sizeof stored);
   } else {
     lastConfig_.error = result.error;
     lastConfig_.setting = result.setting;

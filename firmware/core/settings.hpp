@@ -48,6 +48,7 @@ class Settings {
   Settings();
 
   uint32_t get(Setting setting) const { return values_[static_cast<uint8_t>(setting)]; }
+  /** Of a setting of at most 49 days, which `sleep` is not. */
   uint32_t milliseconds(Setting seconds) const { return get(seconds) * 1000; }
   /** The version last applied; 0 for none. */
   uint32_t version() const { return version_; }
