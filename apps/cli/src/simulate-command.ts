@@ -145,6 +145,7 @@ async function simulate(options: SimulateOptions, command: Command): Promise<voi
     last = text;
   });
   const figures = fleet.figures;
+  most = Math.max(most, figures.online);
   await waitingFor('saying goodbye', fleet.stop(GOODBYE_LIMIT_MS));
   const memory = { bytesPerDevice: core.bytesPerDevice, bytes: core.memoryBytes };
   if (json) write(JSON.stringify({ event: 'ended', mostOnline: most, memory, ...figures }));
