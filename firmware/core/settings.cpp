@@ -37,6 +37,7 @@ constexpr Limits kLimits[] = {
 static_assert(sizeof kLimits / sizeof kLimits[0] == static_cast<size_t>(Setting::count), "each setting has its limits");
 
 constexpr uint8_t kCount = static_cast<uint8_t>(Setting::count);
+static_assert(kCount <= 32, "each setting has its bit");
 
 constexpr Text kNoObject = "not a JSON object of at most 2048 bytes";
 static_assert(kMaxJsonBytes == 2048, "the error says how many");
@@ -78,6 +79,7 @@ ConfigResult Settings::assign(JsonObject members) {
     if (!readValue(field, index, value)) return refused("not of its type", kLimits[index].name);
     if (!isWithin(kLimits[index], value)) return refused("out of its limits", kLimits[index].name);
     values_[index] = static_cast<uint32_t>(value);
+    named_ |= 1u << index;
   }
   result.isApplied = true;
   return result;
@@ -95,6 +97,7 @@ ConfigResult Settings::apply(Text json, const Settings& defaults) {
   if (version < version_) return refused("older than what is applied");
   if (!config.find("settings", field) || field.kind != JsonKind::object) return refused("no settings");
   Settings next = defaults;
+  next.named_ = 0;
   const ConfigResult result = next.assign(JsonObject(field.raw));
   if (!result.isApplied) return result;
   *this = next;
@@ -114,6 +117,7 @@ ConfigResult Settings::setDefaults(Text json) {
 Settings::Stored Settings::stored() const {
   Stored stored;
   stored.version = version_;
+  stored.named = named_;
   for (uint8_t index = 0; index < kCount; ++index) stored.values[index] = values_[index];
   return stored;
 }
@@ -126,7 +130,10 @@ bool Settings::restore(const void* data, size_t size) {
     if (!isWithin(kLimits[index], stored.values[index])) return false;
   }
   version_ = stored.version;
-  for (uint8_t index = 0; index < kCount; ++index) values_[index] = stored.values[index];
+  named_ = stored.named;
+  for (uint8_t index = 0; index < kCount; ++index) {
+    if ((named_ >> index & 1u) != 0) values_[index] = stored.values[index];
+  }
   return true;
 }
 

@@ -226,6 +226,17 @@ TEST(AConfiguration, IsAppliedReportedAndKept) {
   EXPECT_EQ(linesWith(world, "keep-alive=120").size(), 1u);
 }
 
+TEST(AConfiguration, LeavesWhatItDoesNotNameToTheDefaultsAlsoWhereTheyAreNew) {
+  World before(scriptOf("dht22", {{"settings", {{"keep_alive", 100}, {"session_expiry", 100}}}}));
+  before.runUntil(10000);
+  before.deliver(kConfig, R"({"version":3,"settings":{"session_expiry":300}})", true);
+  before.runUntil(20000);
+  World after(scriptOf("dht22", {{"settings", {{"keep_alive", 200}, {"session_expiry", 200}}}}));
+  after.flash = before.flash;
+  after.runUntil(1000);
+  EXPECT_EQ(linesWith(after, "connect dev keep-alive=200 session-expiry=300").size(), 1u);
+}
+
 TEST(AConfiguration, ThatIsBadIsReportedWithItsFaultAndChangesNothing) {
   World world(scriptOf("dht22"));
   world.runUntil(10000);
