@@ -8,7 +8,7 @@ describe('a fleet', () => {
     const fleet = new VirtualFleet({
       devices: plannedDevices(2, 'sleepy', 'nap-'),
       // Nobody listens there: who does not find a broker sleeps after 30 s.
-      brokerOf: () => ({ name: 'nowhere', url: 'mqtt://127.0.0.1:9' }),
+      brokerOf: () => ({ name: 'nowhere', url: 'mqtt://127.0.0.1:9', username: undefined, password: undefined }),
       ...{ profile: 'sleepy', faults: [], seed: 1, connectsPerSecond: 1_000 },
       core: await DeviceCore.load(),
       time: new VirtualTime(200),
