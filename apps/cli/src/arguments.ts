@@ -3,13 +3,16 @@ import { InvalidArgumentError } from 'commander';
 import { z } from 'zod';
 
 /**
- * A whole number from 0 to 10,000.
- * @throws InvalidArgumentError
+ * Reads a whole number between two limits, both included.
+ * @throws InvalidArgumentError, where it reads something else
  */
-export function countArgument(text: string): number {
-  const value = Number(text);
-  if (!/^\d+$/.test(text) || value > 10_000) throw new InvalidArgumentError('expected a whole number up to 10,000');
-  return value;
+export function wholeNumber(least: number, most: number): (text: string) => number {
+  return (text) => {
+    const value = Number(text);
+    if (!/^\d+$/.test(text) || value < least || value > most)
+      throw new InvalidArgumentError(`expected a whole number from ${least} to ${most}.`);
+    return value;
+  };
 }
 
 /**

@@ -15,6 +15,7 @@ import {
 import { InvalidArgumentError, Option, type Command } from 'commander';
 import { callApi, type ApiTarget } from './api-client.ts';
 import { apiTarget, withAddress } from './api-target.ts';
+import { wholeNumber } from './arguments.ts';
 import { EXIT_FAILURE, showStatus, waitingFor, write } from './output.ts';
 import { durationMs, UsageError } from './up/settings.ts';
 import { brokerTarget } from './watch/broker-target.ts';
@@ -44,15 +45,6 @@ const MAX_DAYS = 30;
 const TELL_EVERY_MS = 1_000;
 const GOODBYE_LIMIT_MS = 20_000;
 const ACCOUNTS_AT_ONCE = 1_000;
-
-function wholeNumber(least: number, most: number): (text: string) => number {
-  return (text) => {
-    const value = Number(text);
-    if (!Number.isInteger(value) || value < least || value > most)
-      throw new InvalidArgumentError(`expected a whole number from ${least} to ${most}.`);
-    return value;
-  };
-}
 
 function faultList(text: string): readonly FleetFault[] {
   return text.split(',').map((name) => {
@@ -154,6 +146,7 @@ async function simulate(options: SimulateOptions, command: Command): Promise<voi
   });
   showStatus('');
   const figures = fleet.figures;
+  most = Math.max(most, figures.online);
   await waitingFor('saying goodbye', fleet.stop(GOODBYE_LIMIT_MS));
   const memory = { bytesPerDevice: core.bytesPerDevice, bytes: core.memoryBytes };
   if (json) write(JSON.stringify({ event: 'ended', mostOnline: most, memory, ...figures }));
