@@ -32,7 +32,7 @@ for source in nodes/*.cpp; do compile "node-$(basename "$source" .cpp)" "$source
 echo "node          text bytes  RAM bytes"
 for node in dht22:Dht22 motion:Motion light:Light motion_light:MotionLight; do
   name=${node%:*}
-  compile board riscv/stub_board.cpp -fno-builtin -DNODE="${node#*:}" -DNODE_HEADER="\"../nodes/$name.hpp\""
+  compile board riscv/stub_board.cpp -fno-builtin -fno-tree-loop-distribute-patterns -DNODE="${node#*:}" -DNODE_HEADER="\"../nodes/$name.hpp\""
   riscv64-unknown-elf-g++ -march=rv32imc -mabi=ilp32 -nostdlib -Wl,--gc-sections "$work"/core-*.o "$work"/node-*.o \
     "$work/board.o" -lgcc -o "$work/$name.elf"
   # Berkeley's columns: text (with read-only data), data, bss.

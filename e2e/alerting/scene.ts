@@ -6,12 +6,18 @@ import type { Alert, AlertPage } from '@muster/contract';
 import { freePort, mosquittoSource, startMosquitto, type ManagedProcess, type MosquittoPlan } from '@muster/engines';
 import mqtt, { type MqttClient } from 'mqtt';
 import { curl, muster, StartedSystem, type ReadyLine } from '../system.ts';
-import { Alertmanager, HookServer, Mailbox } from './receivers.ts';
+import { Alertmanager, HookServer, Mailbox, type HookNotification } from './receivers.ts';
 
 const ACCOUNT = { username: 'muster', password: 'alerting-tests-only' };
 
 /** How long a broker that was started again gives devices to come back. */
 export const GRACE_SECONDS = 20;
+
+/** Groups in these tests are told after one second, and again after two: by then nothing more is to come. */
+export const SETTLED_MS = 5_000;
+
+/** Few enough to be filled by a test. */
+const MAX_CONNECTIONS = 50;
 
 function receiversYaml(hook: HookServer, mailbox: Mailbox, alertmanager: Alertmanager): string {
   return `receivers:
@@ -56,7 +62,7 @@ export class AlertingScene {
     private readonly brokers: ManagedProcess[],
   ) {}
 
-  static async start(maxConnections: number): Promise<AlertingScene> {
+  static async start(): Promise<AlertingScene> {
     const folder = mkdtempSync(path.join(tmpdir(), 'muster-alerting-'));
     const secret = `whsec_${randomBytes(32).toString('base64')}`;
     const hook = new HookServer(await freePort(), secret);
@@ -72,7 +78,7 @@ export class AlertingScene {
       logFile: path.join(folder, `${name}.log`),
       port: await freePort(),
       account: ACCOUNT,
-      maxConnections,
+      maxConnections: MAX_CONNECTIONS,
       settings: ['sys_interval 1', ...settings],
     });
     const plans = [await plan('mosquitto-0', []), await plan('mosquitto-1', ['max_queued_messages 100'])];
@@ -82,7 +88,7 @@ export class AlertingScene {
       MUSTER_BROKERS: plans.map(({ name, port }) => `${name}=mqtt://127.0.0.1:${port}`).join(','),
       MUSTER_BROKER_USERNAME: ACCOUNT.username,
       MUSTER_BROKER_PASSWORD: ACCOUNT.password,
-      MUSTER_BROKER_MAX_CONNECTIONS: String(maxConnections),
+      MUSTER_BROKER_MAX_CONNECTIONS: String(MAX_CONNECTIONS),
       MUSTER_BROKER_GRACE_SECONDS: String(GRACE_SECONDS),
       MUSTER_ALERTING_RECEIVERS: file,
       ALERTING_TEST_SECRET: secret,
@@ -121,6 +127,18 @@ export class AlertingScene {
     }
     this.clients.push(client);
     return client;
+  }
+
+  /** A reading of a device, published by a client for it. */
+  async temperature(client: MqttClient, device: string, value: number): Promise<void> {
+    await client.publishAsync(`devices/${device}/telemetry`, JSON.stringify({ temp: value }), { qos: 1 });
+  }
+
+  /** What the webhook was told about a subject. */
+  hooked(subject: string): readonly HookNotification[] {
+    return this.hook.notifications.filter(
+      ({ data }) => data.receiver === 'hook' && data.alerts.some((alert) => alert.subject === subject),
+    );
   }
 
   /** Ends alerting, and waits until it answers again. */

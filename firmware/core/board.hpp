@@ -20,7 +20,7 @@ class Board {
  public:
   /** Milliseconds since the start; wraps after 49.7 days. */
   virtual uint32_t millis() = 0;
-  /** Milliseconds since 1970, or 0 without a clock. */
+  /** Milliseconds since 1970, or 0 without a clock; the core knows a clock that has not been set (`Timekeeper`). */
   virtual uint64_t epochMs() = 0;
   virtual uint32_t random() = 0;
   virtual ResetReason resetReason() = 0;

@@ -36,6 +36,8 @@ void writeTopic(Writer& out, Text device, Channel channel) {
   out.text("devices/").text(device).text(kNames[static_cast<uint8_t>(channel)]);
 }
 
+void writeRoomTopic(Writer& out, Text room, Text role) { out.text("home/").text(room).text("/").text(role); }
+
 void writeBirth(Writer& out, uint64_t session, const Moment& moment, const PreviousSession* previous) {
   out.text("{\"status\":\"online\",\"session\":").number(session);
   writeMoment(out, "timestamp", moment);

@@ -19,8 +19,14 @@ enum class Channel : uint8_t { status, info, config, telemetry, command, ack };
 /** `devices/{device}/{channel}` */
 void writeTopic(Writer& out, Text device, Channel channel);
 
+/** `home/{room}/{role}`: the role is `motion`, `light/command` or `light/state`. */
+void writeRoomTopic(Writer& out, Text room, Text role);
+
 /** Why a device leaves when it says so itself. */
 enum class Goodbye : uint8_t { shutdown = 0, sleep = 1, update = 2 };
+
+/** The longest sleep that a status may tell of (statusSchema of libs/contract): a year. */
+constexpr uint32_t kLongestSleepSeconds = 31536000;
 
 /**
  * How the session before this one ended, as far as it is known: what power that was lost took with it is not, and then
@@ -57,6 +63,9 @@ struct Reading {
 /** `{"temp":22.5,"hum":45.3,"ts":1698765432123,"session":7,"seq":1204}` */
 void writeTelemetry(Writer& out, const Reading* readings, size_t count, const Moment& moment, uint64_t session,
                     uint32_t seq);
+
+/** An id of 64 characters that are all escaped, and the longest error. */
+constexpr size_t kMaxAckBytes = 256;
 
 /** `{"id":"…","ok":true}`, or with `error` and false. */
 void writeAck(Writer& out, Text id, Text error);

@@ -4,7 +4,6 @@ namespace muster {
 
 namespace {
 
-constexpr uint32_t kNever = UINT32_MAX;
 /** A broker that does not answer CONNECT or PUBLISH by then is not there, whatever TCP says. */
 constexpr uint32_t kConnectLimitMs = 30000;
 constexpr uint32_t kAckLimitMs = 30000;
@@ -17,7 +16,6 @@ constexpr uint32_t kIdleMs = 60000;
 
 constexpr Text kSessionKey = "session";
 constexpr Text kEndKey = "end";
-constexpr Text kConfigKey = "config";
 
 constexpr uint32_t least(uint32_t a, uint32_t b) { return a < b ? a : b; }
 
@@ -91,9 +89,12 @@ uint32_t Device::tickConnection() {
     endConnection(LostReason::network);
     return waitMs_;
   }
-  uint32_t waitMs = hasUnsent() ? kRetryMs : kIdleMs;
+  Waiting message;
+  uint32_t waitMs = outbox_.next(message) ? kRetryMs : kIdleMs;
   for (const Slot& slot : slots_) {
-    if (slot.isWanted && slot.refusals > 0) waitMs = least(waitMs, retryWaitMs(slot));
+    if (!slot.isWanted) continue;
+    const uint32_t refusedMs = retryWaitMs(slot);
+    waitMs = least(waitMs, refusedMs > 0 ? refusedMs : kRetryMs);
   }
   return waitMs;
 }
@@ -105,14 +106,14 @@ void Device::connect() {
   }
   isSessionUsed_ = true;
   keepAliveSeconds_ = static_cast<uint16_t>(settings_.get(Setting::keepAliveSeconds));
+  sessionExpirySeconds_ = settings_.get(Setting::sessionExpirySeconds);
   Buffer<kMaxTopicBytes> topic;
   Buffer<kWillLimitBytes> will;
   writeTopic(topic, id(), Channel::status);
   writeWill(will, session_);
   phase_ = Phase::connecting;
   phaseAt_ = now_;
-  transport_.connect(
-      {id(), topic.written(), will.written(), keepAliveSeconds_, settings_.get(Setting::sessionExpirySeconds)});
+  transport_.connect({id(), topic.written(), will.written(), keepAliveSeconds_, sessionExpirySeconds_});
 }
 
 void Device::keepSession() {
@@ -247,7 +248,6 @@ void Device::send() {
 bool Device::sendSlot(uint8_t index) {
   Slot& slot = slots_[index];
   if (!slot.isWanted || slot.token != kNoToken || retryWaitMs(slot) > 0) return true;
-  const bool isFirst = !isAwaiting();
   if (index == kBirth) {
     Buffer<192> payload;
     writeBirth(payload, session_, time_.now(), hasPrevious_ ? &previous_ : nullptr);
@@ -259,10 +259,9 @@ bool Device::sendSlot(uint8_t index) {
   } else {
     State state;
     node_.writeState(*this, static_cast<uint8_t>(index - kFirstNodeSlot), state);
-    slot.token = transport_.publish(state.topic.written(), state.payload.written(), state.options);
+    slot.token = publish(state.topic.written(), state.payload.written(), state.options);
   }
   if (slot.token == kNoToken) return false;
-  if (isFirst) progressAt_ = now_;
   slot.isWanted = false;
   return true;
 }
@@ -270,8 +269,12 @@ bool Device::sendSlot(uint8_t index) {
 Token Device::publish(Channel channel, Text payload, const PublishOptions& options) {
   Buffer<kMaxTopicBytes> topic;
   writeTopic(topic, id(), channel);
+  return publish(topic.written(), payload, options);
+}
+
+Token Device::publish(Text topic, Text payload, const PublishOptions& options) {
   if (!isAwaiting()) progressAt_ = now_;
-  return transport_.publish(topic.written(), payload, options);
+  return transport_.publish(topic, payload, options);
 }
 
 uint32_t Device::retryWaitMs(const Slot& slot) const {
@@ -337,10 +340,11 @@ void Device::writeInfo(Writer& out) const {
   }
   if (separator.size == 1) out.text("]");
   out.text(",\"config\":{\"version\":").number(settings_.version());
-  if (lastConfig_.unknown > 0) out.text(",\"unknown\":").number(lastConfig_.unknown);
   if (!lastConfig_.error.isEmpty()) {
     out.text(",\"error\":\"").text(lastConfig_.setting).text(lastConfig_.setting.isEmpty() ? Text{} : Text{" is "});
     out.text(lastConfig_.error).text("\"");
+  } else if (lastConfig_.unknown > 0) {
+    out.text(",\"unknown\":").number(lastConfig_.unknown);
   }
   out.text("}}");
 }

@@ -72,6 +72,8 @@ class Device {
     uint8_t refusals = 0;
     uint32_t refusedAt = 0;
   };
+  /** Where flash keeps the configuration. */
+  static constexpr Text kConfigKey = "config";
   static constexpr uint8_t kBirth = 0;
   static constexpr uint8_t kInfo = 1;
   static constexpr uint8_t kFirstNodeSlot = 2;
@@ -92,6 +94,7 @@ class Device {
   bool sendSlot(uint8_t index);
   uint32_t retryWaitMs(const Slot& slot) const;
   Token publish(Channel channel, Text payload, const PublishOptions& options);
+  Token publish(Text topic, Text payload, const PublishOptions& options);
   void writeInfo(Writer& out) const;
   bool hasUnsent() const;
   bool isAwaiting() const;
@@ -117,6 +120,7 @@ class Device {
 
   Settings defaults_;
   Settings settings_;
+  /** What came of the last configuration; `unknown` is about the one that is applied. */
   ConfigResult lastConfig_;
   Timekeeper time_;
   Reconnect reconnect_;
@@ -132,7 +136,9 @@ class Device {
   uint32_t waitMs_ = 0;
   /** The last sign of life from the broker while something is under way. */
   uint32_t progressAt_ = 0;
+  /** Of this connection; settings count from the next one. */
   uint16_t keepAliveSeconds_ = 60;
+  uint32_t sessionExpirySeconds_ = 0;
 
   /** Of the last connection that was tried; in its will. */
   uint64_t session_ = 0;

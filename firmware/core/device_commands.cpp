@@ -14,9 +14,6 @@ constexpr uint32_t kLeaveRetryMs = 100;
 constexpr uint32_t kListenMs = 1000;
 /** A device that sleeps does not empty its battery waiting for a broker. */
 constexpr uint32_t kAwakeLimitMs = 30000;
-constexpr uint32_t kNever = UINT32_MAX;
-/** The longest that a status may say (statusSchema of libs/contract). */
-constexpr int64_t kLongestSleepSeconds = 31536000;
 
 }  // namespace
 
@@ -44,11 +41,15 @@ void Device::onConfig(Text payload) {
   // A retained topic that is cleared says nothing about what is wanted.
   if (payload.isEmpty()) return;
   const ConfigResult result = settings_.apply(payload, defaults_);
-  if (!result.isApplied && result.error.isEmpty()) return;
-  lastConfig_ = result;
+  // What is applied already is news where something else was wanted, and was wrong.
+  if (!result.isApplied && result.error.isEmpty() && lastConfig_.error.isEmpty()) return;
   if (result.isApplied) {
+    lastConfig_ = result;
     const Settings::Stored stored = settings_.stored();
-    board_.writeFlash("config", &stored, sizeof stored);
+    board_.writeFlash(kConfigKey, &stored, sizeof stored);
+  } else {
+    lastConfig_.error = result.error;
+    lastConfig_.setting = result.setting;
   }
   slots_[kInfo].isWanted = true;
 }
@@ -65,7 +66,7 @@ void Device::onCommand(Text payload, bool isRetained) {
     error = command.fault.isEmpty() ? execute(command, isRetained) : command.fault;
     recent_.remember(id, error);
   }
-  Buffer<192> answer;
+  Buffer<kMaxAckBytes> answer;
   writeAck(answer, id, error);
   push(Channel::ack, 1, answer.written());
 }
@@ -77,7 +78,7 @@ Text Device::execute(const Command& command, bool isRetained) {
   if (isRetained) return "retained";
   if (command.expiresMs > 0 && time_.epochMs() > command.expiresMs) return "expired";
   // Only a broker that keeps the session can have kept the command.
-  const bool mayBeOld = settings_.get(Setting::sessionExpirySeconds) > 0;
+  const bool mayBeOld = sessionExpirySeconds_ > 0;
   if (command.expiresMs > 0 && time_.epochMs() == 0 && mayBeOld) return "no clock to tell whether it has expired";
   if (name == "report") {
     node_.reportSoon();

@@ -1,6 +1,7 @@
 #pragma once
 // What a device is made of besides its connection: its sensor or its actuator.
 
+#include "contract.hpp"
 #include "json.hpp"
 #include "transport.hpp"
 
@@ -10,10 +11,13 @@ class Device;
 
 /** A topic on which only the newest message counts: what a lamp shows, whether something moves. */
 struct State {
-  Buffer<96> topic;
+  Buffer<kMaxTopicBytes> topic;
   Buffer<16> payload;
   PublishOptions options;
 };
+
+/** What a tick answers where nothing is due until something happens. */
+constexpr uint32_t kNever = UINT32_MAX;
 
 /** A node has at most so many. */
 constexpr uint8_t kMaxNodeStates = 2;
@@ -31,7 +35,7 @@ class Node {
   virtual uint32_t tick(Device& device) = 0;
   /** Whether it has nothing left to do before a sleep. */
   virtual bool isDone() const { return true; }
-  /** Tells its readings at the next tick, whether they have changed or not. */
+  /** Tells the readings that it takes next, whether they have changed or not. */
   virtual void reportSoon() {}
 
   virtual uint8_t stateCount() const { return 0; }

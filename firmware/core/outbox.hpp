@@ -35,7 +35,6 @@ class Outbox {
   /** The connection is gone, and all tokens with it: what was under way waits again. */
   void forgetTokens();
 
-  bool isEmpty() const { return used_ == 0; }
   bool hasSent() const { return sent_ > 0; }
   uint16_t count() const { return count_; }
 

@@ -22,10 +22,10 @@ uint32_t Reconnect::lost(LostReason reason, uint32_t livedMs, uint32_t random) {
   if (failures_ < UINT8_MAX) ++failures_;
   // Two owners of one id would kick each other for ever (mqtt-pitfalls P12).
   const bool isContested = reason == LostReason::takenOver || shortLived_ >= 2;
-  const uint32_t least = isContested || reason == LostReason::refused ? kLeastBackOffMs : kLeastWaitMs;
-  const uint32_t most = isContested || reason == LostReason::refused ? kMostBackOffMs : ceiling;
-  const uint32_t longest = most > ceiling ? most : ceiling;
-  return least + random % (longest - least + 1);
+  const bool backsOff = isContested || reason == LostReason::refused;
+  const uint32_t least = backsOff ? kLeastBackOffMs : kLeastWaitMs;
+  const uint32_t most = backsOff && ceiling < kMostBackOffMs ? kMostBackOffMs : ceiling;
+  return least + random % (most - least + 1);
 }
 
 }  // namespace muster

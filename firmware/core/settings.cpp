@@ -1,5 +1,7 @@
 #include "settings.hpp"
 
+#include "contract.hpp"
+
 namespace muster {
 
 namespace {
@@ -27,8 +29,7 @@ constexpr Limits kLimits[] = {
     // Shorter ones make a device look dead at every hiccup, and cost its battery.
     {"keep_alive", 0, 60, 30, 65535},
     {"session_expiry", 0, 0, 0, kDay * 7},
-    // The longest that a status may say (statusSchema of libs/contract).
-    {"sleep", 0, 0, 0, 31536000},
+    {"sleep", 0, 0, 0, kLongestSleepSeconds},
     {"outbox_drop", 0, kDropOldest, kDropOldest, kDropNewest},
     {"debounce_ms", 0, 50, 0, 10000},
     {"light_off", 0, 30, 1, kDay},
@@ -36,6 +37,17 @@ constexpr Limits kLimits[] = {
 static_assert(sizeof kLimits / sizeof kLimits[0] == static_cast<size_t>(Setting::count), "each setting has its limits");
 
 constexpr uint8_t kCount = static_cast<uint8_t>(Setting::count);
+static_assert(kCount <= 32, "each setting has its bit");
+
+constexpr Text kNoObject = "not a JSON object of at most 2048 bytes";
+static_assert(kMaxJsonBytes == 2048, "the error says how many");
+
+ConfigResult refused(Text error, Text setting = {}) {
+  ConfigResult result;
+  result.error = error;
+  result.setting = setting;
+  return result;
+}
 
 bool isWithin(const Limits& limits, int64_t value) { return value >= limits.least && value <= limits.most; }
 
@@ -64,46 +76,29 @@ ConfigResult Settings::assign(JsonObject members) {
       continue;
     }
     int64_t value = 0;
-    result.setting = kLimits[index].name;
-    if (!readValue(field, index, value)) {
-      result.error = "not of its type";
-      return result;
-    }
-    if (!isWithin(kLimits[index], value)) {
-      result.error = "out of its limits";
-      return result;
-    }
+    if (!readValue(field, index, value)) return refused("not of its type", kLimits[index].name);
+    if (!isWithin(kLimits[index], value)) return refused("out of its limits", kLimits[index].name);
     values_[index] = static_cast<uint32_t>(value);
+    named_ |= 1u << index;
   }
-  result.setting = {};
   result.isApplied = true;
   return result;
 }
 
 ConfigResult Settings::apply(Text json, const Settings& defaults) {
   const JsonObject config(json);
-  ConfigResult result;
   JsonField field;
   int64_t version = 0;
-  if (!config.isValid()) {
-    result.error = "not a JSON object of at most 2048 bytes";
-    return result;
-  }
+  if (!config.isValid()) return refused(kNoObject);
   if (!config.find("version", field) || !field.readNumber(0, version) || version < 1 || version > kMaxConfigVersion) {
-    result.error = "no version";
-    return result;
+    return refused("no version");
   }
-  if (version == version_) return result;
-  if (version < version_) {
-    result.error = "older than what is applied";
-    return result;
-  }
-  if (!config.find("settings", field) || field.kind != JsonKind::object) {
-    result.error = "no settings";
-    return result;
-  }
+  if (version == version_) return {};
+  if (version < version_) return refused("older than what is applied");
+  if (!config.find("settings", field) || field.kind != JsonKind::object) return refused("no settings");
   Settings next = defaults;
-  result = next.assign(JsonObject(field.raw));
+  next.named_ = 0;
+  const ConfigResult result = next.assign(JsonObject(field.raw));
   if (!result.isApplied) return result;
   *this = next;
   version_ = static_cast<uint32_t>(version);
@@ -112,11 +107,7 @@ ConfigResult Settings::apply(Text json, const Settings& defaults) {
 
 ConfigResult Settings::setDefaults(Text json) {
   const JsonObject members(json);
-  if (!members.isValid()) {
-    ConfigResult result;
-    result.error = "not a JSON object of at most 2048 bytes";
-    return result;
-  }
+  if (!members.isValid()) return refused(kNoObject);
   Settings next = *this;
   const ConfigResult result = next.assign(members);
   if (result.isApplied) *this = next;
@@ -126,6 +117,7 @@ ConfigResult Settings::setDefaults(Text json) {
 Settings::Stored Settings::stored() const {
   Stored stored;
   stored.version = version_;
+  stored.named = named_;
   for (uint8_t index = 0; index < kCount; ++index) stored.values[index] = values_[index];
   return stored;
 }
@@ -138,7 +130,10 @@ bool Settings::restore(const void* data, size_t size) {
     if (!isWithin(kLimits[index], stored.values[index])) return false;
   }
   version_ = stored.version;
-  for (uint8_t index = 0; index < kCount; ++index) values_[index] = stored.values[index];
+  named_ = stored.named;
+  for (uint8_t index = 0; index < kCount; ++index) {
+    if ((named_ >> index & 1u) != 0) values_[index] = stored.values[index];
+  }
   return true;
 }
 

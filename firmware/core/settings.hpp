@@ -48,6 +48,7 @@ class Settings {
   Settings();
 
   uint32_t get(Setting setting) const { return values_[static_cast<uint8_t>(setting)]; }
+  /** Of a setting of at most 49 days, which `sleep` is not. */
   uint32_t milliseconds(Setting seconds) const { return get(seconds) * 1000; }
   /** The version last applied; 0 for none. */
   uint32_t version() const { return version_; }
@@ -61,19 +62,25 @@ class Settings {
   /** `{"heartbeat":300}`: the device's own defaults, before it starts. */
   ConfigResult setDefaults(Text json);
 
-  /** For flash: the version and every value. */
+  /** For flash: the version, and every value; those that were named have their bit in `named`. */
   struct Stored {
     uint32_t version;
+    uint32_t named;
     uint32_t values[static_cast<uint8_t>(Setting::count)];
   };
   Stored stored() const;
-  /** False, and nothing changed, where a value is outside of its limits or it was written by another firmware. */
+  /**
+   * Puts what was named back over the defaults. False, and nothing changed, where a value is outside of its limits or
+   * it was written by another firmware.
+   */
   bool restore(const void* data, size_t size);
 
  private:
   ConfigResult assign(JsonObject members);
 
   uint32_t version_ = 0;
+  /** A bit for each setting that a configuration has named. */
+  uint32_t named_ = 0;
   uint32_t values_[static_cast<uint8_t>(Setting::count)];
 };
 

@@ -7,10 +7,10 @@ void Light::begin(Device& device) {
   device.stateChanged(0);
 }
 
-uint32_t Light::tick(Device&) { return UINT32_MAX; }
+uint32_t Light::tick(Device&) { return kNever; }
 
 void Light::writeState(const Device& device, uint8_t, State& state) const {
-  state.topic.text("home/").text(device.room()).text("/light/state");
+  writeRoomTopic(state.topic, device.room(), "light/state");
   if (shown_.isOn && shown_.hasBrightness) {
     state.payload.number(shown_.brightness);
   } else {
@@ -20,7 +20,7 @@ void Light::writeState(const Device& device, uint8_t, State& state) const {
 }
 
 bool Light::writeCommandTopic(const Device& device, Writer& out) const {
-  out.text("home/").text(device.room()).text("/light/command");
+  writeRoomTopic(out, device.room(), "light/command");
   return true;
 }
 

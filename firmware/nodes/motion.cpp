@@ -33,7 +33,7 @@ uint32_t Motion::tick(Device& device) {
 }
 
 void Motion::writeState(const Device& device, uint8_t, State& state) const {
-  state.topic.text("home/").text(device.room()).text("/motion");
+  writeRoomTopic(state.topic, device.room(), "motion");
   state.payload.text(isMoving_ ? Text{"true"} : Text{"false"});
   state.options = {static_cast<uint8_t>(device.settings().get(Setting::stateQos)), true, 0};
 }

@@ -36,7 +36,7 @@ void MotionLight::writeState(const Device& device, uint8_t index, State& state) 
     motion_.writeState(device, index, state);
     return;
   }
-  state.topic.text("home/").text(device.room()).text("/light/command");
+  writeRoomTopic(state.topic, device.room(), "light/command");
   state.payload.text(isLit_ ? Text{"ON"} : Text{"OFF"});
   state.options = {1, false, kExpirySeconds};
 }

@@ -3,37 +3,7 @@
 
 #include NODE_HEADER
 
-inline void* operator new(size_t, void* place) noexcept { return place; }
-
-extern "C" {
-void* memcpy(void* target, const void* source, size_t size) {
-  auto* to = static_cast<volatile char*>(target);
-  const auto* from = static_cast<const char*>(source);
-  for (size_t at = 0; at < size; ++at) to[at] = from[at];
-  return target;
-}
-void* memmove(void* target, const void* source, size_t size) {
-  auto* to = static_cast<volatile char*>(target);
-  const auto* from = static_cast<const char*>(source);
-  for (size_t at = 0; at < size; ++at)
-    to[target < source ? at : size - 1 - at] = from[target < source ? at : size - 1 - at];
-  return target;
-}
-void* memset(void* target, int value, size_t size) {
-  auto* to = static_cast<volatile char*>(target);
-  for (size_t at = 0; at < size; ++at) to[at] = static_cast<char>(value);
-  return target;
-}
-int memcmp(const void* a, const void* b, size_t size) {
-  const auto* left = static_cast<const volatile unsigned char*>(a);
-  const auto* right = static_cast<const volatile unsigned char*>(b);
-  for (size_t at = 0; at < size; ++at) {
-    if (left[at] != right[at]) return left[at] - right[at];
-  }
-  return 0;
-}
-void __cxa_pure_virtual() {}
-}
+#include "../freestanding.hpp"
 
 namespace {
 

@@ -9,18 +9,21 @@
  * write to scratch.
  *
  * Exports
- *   muster_scratch() -> address, muster_scratch_size() -> bytes
- *   muster_device_bytes() -> memory of one device
- *   muster_create(node, id_length, room_length) -> handle, or 0: id and room in scratch; node 0 dht22, 1 motion, 2
- * light, 3 motion_light. The same handle comes again after muster_destroy. muster_configure(handle, length) -> Fault:
- * defaults as {"heartbeat":60} in scratch, before muster_begin muster_begin(handle) -> Fault: 0 none, 1 bad id, 2 bad
- * room, 3 bad settings muster_tick(handle) -> milliseconds until it wants to be called again at the latest (unsigned);
- * call it too after each of the events below muster_on_connected(handle), muster_on_disconnected(handle, LostReason: 0
- * network, 1 refused, 2 taken over, 3 unreached), muster_on_acknowledged(handle, token, reason_code)
- *   muster_on_message(handle, topic_length, payload_length, is_retained): both in scratch
- *   muster_shutdown(handle, Goodbye: 0 shutdown, 1 sleep, 2 update, wake_in_seconds)
- *   muster_phase(handle) -> 0 off, 1 waiting, 2 connecting, 3 online, 4 leaving
- *   muster_destroy(handle): as a loss of power; nothing is sent
+ * - muster_scratch() -> address, muster_scratch_size() -> bytes
+ * - muster_device_bytes() -> memory of one device
+ * - muster_create(node, id_length, room_length) -> handle, or 0: id and room in scratch; node 0 dht22, 1 motion,
+ *   2 light, 3 motion_light. The same handle comes again after muster_destroy.
+ * - muster_configure(handle, length) -> Fault: defaults as {"heartbeat":60} in scratch, before muster_begin
+ * - muster_begin(handle) -> Fault: 0 none, 1 bad id, 2 bad room, 3 bad settings
+ * - muster_tick(handle) -> milliseconds until it wants to be called again at the latest (unsigned); call it too after
+ *   each of the events below
+ * - muster_on_connected(handle)
+ * - muster_on_disconnected(handle, LostReason: 0 network, 1 refused, 2 taken over, 3 unreached)
+ * - muster_on_acknowledged(handle, token, reason_code)
+ * - muster_on_message(handle, topic_length, payload_length, is_retained): both in scratch
+ * - muster_shutdown(handle, Goodbye: 0 shutdown, 1 sleep, 2 update, wake_in_seconds)
+ * - muster_phase(handle) -> 0 off, 1 waiting, 2 connecting, 3 online, 4 leaving
+ * - muster_destroy(handle): as a loss of power; nothing is sent
  *
  * Imports, all of module "host": transport.hpp and board.hpp say what each is to do.
  *   A device is off after power_down and restart: the host destroys it, and makes a new one when it is to start.

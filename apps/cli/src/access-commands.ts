@@ -11,7 +11,7 @@ import {
 import { Option, type Command } from 'commander';
 import { callApi, type ApiTarget } from './api-client.ts';
 import { apiTarget, ownAuthority, withApi } from './api-target.ts';
-import { countArgument, deviceArgument } from './arguments.ts';
+import { deviceArgument, wholeNumber } from './arguments.ts';
 import { EXIT_FAILURE, say, table, waitingFor, write, type OutputOptions } from './output.ts';
 
 /** What to type to be a device: with the authority where the broker speaks TLS. */
@@ -139,7 +139,7 @@ export function addTokenCommands(muster: Command): void {
           .choices(scopeSchema.options)
           .default('viewer'),
       )
-      .option('--expires <days>', 'after how many days it ends', countArgument),
+      .option('--expires <days>', 'after how many days it ends', wholeNumber(0, 10_000)),
   ).action(
     async (
       name: string,

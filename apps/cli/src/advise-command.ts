@@ -10,7 +10,8 @@ import {
   type ServerCertificate,
   type WrittenConfiguration,
 } from '@muster/security';
-import { InvalidArgumentError, type Command } from 'commander';
+import type { Command } from 'commander';
+import { wholeNumber } from './arguments.ts';
 import { plain } from './output.ts';
 import { UsageError } from './up/settings.ts';
 
@@ -26,13 +27,6 @@ interface AdviseOptions {
   readonly ca?: string;
   readonly certificate?: string;
   readonly key?: string;
-}
-
-function score(text: string): number {
-  const value = Number(text);
-  if (!Number.isInteger(value) || value < 0 || value > 100 || text.trim() === '')
-    throw new InvalidArgumentError('expected a whole number from 0 to 100');
-  return value;
 }
 
 /** The advice as people read it: the score, then each finding with its place, why it matters and what mends it. */
@@ -128,7 +122,11 @@ export function addAdviseCommand(secure: Command): void {
     .option('--ca <file>', 'PEM file of the authority, for --write')
     .option('--certificate <file>', 'PEM file of the certificate of the broker, for --write')
     .option('--key <file>', 'PEM file of its key, for --write')
-    .option('--fail-under <score>', 'exit with 1 where the score (with --write the new one) is below', score)
+    .option(
+      '--fail-under <score>',
+      'exit with 1 where the score (with --write the new one) is below',
+      wholeNumber(0, 100),
+    )
     .option('--json', 'print JSON on standard output', false)
     .action(async (file: string, options: AdviseOptions) => {
       try {

@@ -3,13 +3,16 @@ import { InvalidArgumentError } from 'commander';
 import { z } from 'zod';
 
 /**
- * A whole number from 0 to 10,000.
- * @throws InvalidArgumentError
+ * Reads a whole number between two limits, both included.
+ * @throws InvalidArgumentError, where it reads something else
  */
-export function countArgument(text: string): number {
-  const value = Number(text);
-  if (!/^\d+$/.test(text) || value > 10_000) throw new InvalidArgumentError('expected a whole number up to 10,000');
-  return value;
+export function wholeNumber(least: number, most: number): (text: string) => number {
+  return (text) => {
+    const value = Number(text);
+    if (!/^\d+$/.test(text) || value < least || value > most)
+      throw new InvalidArgumentError(`expected a whole number from ${least} to ${most}.`);
+    return value;
+  };
 }
 
 /**
@@ -20,17 +23,4 @@ export function deviceArgument(text: string): DeviceId {
   const parsed = deviceIdSchema.safeParse(text);
   if (!parsed.success) throw new InvalidArgumentError(z.prettifyError(parsed.error));
   return parsed.data;
-}
-
-/**
- * Reads a whole number within limits.
- * @throws InvalidArgumentError
- */
-export function wholeNumber(least: number, most: number): (text: string) => number {
-  return (text) => {
-    const value = Number(text);
-    if (!Number.isInteger(value) || value < least || value > most)
-      throw new InvalidArgumentError(`expected a whole number from ${least} to ${most}.`);
-    return value;
-  };
 }

@@ -13,9 +13,9 @@ import {
   type PlannedDevice,
 } from '@muster/simulator';
 import { InvalidArgumentError, Option, type Command } from 'commander';
-import { wholeNumber } from './arguments.ts';
 import { callApi, type ApiTarget } from './api-client.ts';
 import { apiTarget, withAddress } from './api-target.ts';
+import { wholeNumber } from './arguments.ts';
 import { EXIT_FAILURE, showStatus, waitingFor, write } from './output.ts';
 import { durationMs, UsageError } from './up/settings.ts';
 import { brokerTarget } from './watch/broker-target.ts';
@@ -146,6 +146,7 @@ async function simulate(options: SimulateOptions, command: Command): Promise<voi
   });
   showStatus('');
   const figures = fleet.figures;
+  most = Math.max(most, figures.online);
   await waitingFor('saying goodbye', fleet.stop(GOODBYE_LIMIT_MS));
   const memory = { bytesPerDevice: core.bytesPerDevice, bytes: core.memoryBytes };
   if (json) write(JSON.stringify({ event: 'ended', mostOnline: most, memory, ...figures }));

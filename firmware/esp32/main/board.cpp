@@ -25,8 +25,6 @@ constexpr char kTag[] = "board";
 constexpr char kStateNamespace[] = "device";
 /** NVS keys have at most 15 characters. */
 constexpr size_t kKeyCharacters = 15;
-/** 2024-01-01; before it the clock has not been set. */
-constexpr uint64_t kClockIsSetMs = 1704067200000;
 /** DISCONNECT and everything before it goes out within this. */
 constexpr uint32_t kCloseLimitMs = 3000;
 
@@ -120,8 +118,7 @@ uint32_t EspBoard::millis() { return static_cast<uint32_t>(esp_timer_get_time() 
 uint64_t EspBoard::epochMs() {
   timeval now = {};
   gettimeofday(&now, nullptr);
-  const uint64_t milliseconds = static_cast<uint64_t>(now.tv_sec) * 1000 + static_cast<uint64_t>(now.tv_usec) / 1000;
-  return milliseconds >= kClockIsSetMs ? milliseconds : 0;
+  return static_cast<uint64_t>(now.tv_sec) * 1000 + static_cast<uint64_t>(now.tv_usec) / 1000;
 }
 
 uint32_t EspBoard::random() { return esp_random(); }

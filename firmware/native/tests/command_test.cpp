@@ -110,6 +110,27 @@ TEST(ACommand, ThatMayBeOldIsNotDoneWithoutAClock) {
   EXPECT_EQ(payloadsOf(kept, kAck).at(0)["error"], "no clock to tell whether it has expired");
 }
 
+TEST(ACommand, ThatMayBeOldIsKnownByTheSessionItCameIn) {
+  World world(scriptOf("dht22", {{"clockMs", 0}, {"settings", {{"session_expiry", 3600}}}}));
+  world.runUntil(10000);
+  world.deliver("devices/dev/config", R"({"version":1,"settings":{"session_expiry":0}})", true);
+  world.deliver(kCommand, command("1", "report", R"(,"expires":1700006400000)"));
+  world.runUntil(11000);
+  EXPECT_EQ(payloadsOf(world, kAck).at(0)["ok"], false) << "a setting counts from the next connection";
+}
+
+TEST(ACommand, IsAnsweredWholeAlsoWhereItsIdIsAllEscaped) {
+  World world(scriptOf("light"));
+  world.runUntil(10000);
+  std::string id;
+  for (size_t character = 0; character < kMaxCommandId; ++character) id += "\\\"";
+  world.deliver(kCommand, command(id, "light"));
+  world.runUntil(11000);
+  EXPECT_EQ(payloadsOf(world, kAck).at(0), json({{"id", std::string(kMaxCommandId, '"')},
+                                                 {"ok", false},
+                                                 {"error", "set: ON, OFF or a brightness from 0 to 100"}}));
+}
+
 TEST(ACommand, RestartsAfterItsAnswerAndAGoodbye) {
   World world(scriptOf("dht22"));
   world.runUntil(10000);

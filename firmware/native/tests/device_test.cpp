@@ -200,6 +200,13 @@ TEST(ARefusal, OfAStateIsAskedAgainEverMoreRarely) {
   EXPECT_EQ(timesOf(world, "publish home/hall/motion").size(), 10u) << "and rests when it was taken";
 }
 
+TEST(ARefusal, LetsTheDeviceRestUntilItAsksAgain) {
+  World world(scriptOf("motion"));
+  world.refusals["home/hall/motion"] = 0x87;
+  world.runUntil(1000);
+  EXPECT_EQ(world.device()->tick(), 4050u) << "refused at 50 ms, asked again 5 s later";
+}
+
 TEST(ARefusal, OfAReadingIsALossThatIsCounted) {
   World world(scriptOf("dht22", {{"settings", {{"heartbeat", 60}}}}));
   world.refusals[kTelemetry] = 0x87;
@@ -226,6 +233,17 @@ TEST(AConfiguration, IsAppliedReportedAndKept) {
   EXPECT_EQ(linesWith(world, "keep-alive=120").size(), 1u);
 }
 
+TEST(AConfiguration, LeavesWhatItDoesNotNameToTheDefaultsAlsoWhereTheyAreNew) {
+  World before(scriptOf("dht22", {{"settings", {{"keep_alive", 100}, {"session_expiry", 100}}}}));
+  before.runUntil(10000);
+  before.deliver(kConfig, R"({"version":3,"settings":{"session_expiry":300}})", true);
+  before.runUntil(20000);
+  World after(scriptOf("dht22", {{"settings", {{"keep_alive", 200}, {"session_expiry", 200}}}}));
+  after.flash = before.flash;
+  after.runUntil(1000);
+  EXPECT_EQ(linesWith(after, "connect dev keep-alive=200 session-expiry=300").size(), 1u);
+}
+
 TEST(AConfiguration, ThatIsBadIsReportedWithItsFaultAndChangesNothing) {
   World world(scriptOf("dht22"));
   world.runUntil(10000);
@@ -237,6 +255,22 @@ TEST(AConfiguration, ThatIsBadIsReportedWithItsFaultAndChangesNothing) {
   world.deliver(kConfig, "", true);
   world.runUntil(30000);
   EXPECT_EQ(payloadsOf(world, kInfo).size(), infos) << "a topic that is cleared says nothing";
+}
+
+TEST(AConfiguration, ThatIsWhatIsAppliedEndsTheReportOfABadOne) {
+  World world(scriptOf("dht22"));
+  world.runUntil(10000);
+  world.deliver(kConfig, R"({"version":1,"settings":{"heartbeat":60,"colour":1}})", true);
+  world.deliver(kConfig, "rubbish", true);
+  world.runUntil(20000);
+  EXPECT_TRUE(payloadsOf(world, kInfo).back()["config"].contains("error"));
+  world.deliver(kConfig, R"({"version":1,"settings":{"heartbeat":60,"colour":1}})", true);
+  world.runUntil(30000);
+  EXPECT_EQ(payloadsOf(world, kInfo).back()["config"], json::parse(R"({"version":1,"unknown":1})"));
+  const size_t infos = payloadsOf(world, kInfo).size();
+  world.deliver(kConfig, R"({"version":1,"settings":{"heartbeat":60,"colour":1}})", true);
+  world.runUntil(40000);
+  EXPECT_EQ(payloadsOf(world, kInfo).size(), infos) << "it says nothing new";
 }
 
 TEST(DeepSleep, IsAnnouncedWithItsEndAndKeptToWithoutABroker) {

@@ -64,7 +64,6 @@ TEST(PowerThatIsLost, AtAnyStepLeavesSessionsThatOnlyGrow) {
     uint64_t lastWill = 0;
     uint64_t online = 0;
     std::map<uint64_t, std::set<uint64_t>> numbers;
-    std::set<std::pair<uint64_t, uint64_t>> seen;
     std::map<std::pair<uint64_t, uint64_t>, std::string> contents;
     for (const std::string& line : world.trace()) {
       if (line.find(" connect ") != std::string::npos) {

@@ -1,4 +1,5 @@
 import { createConnection, createServer, type AddressInfo, type Server, type Socket } from 'node:net';
+import { setTimeout as delay } from 'node:timers/promises';
 import { PacketCounter, type PacketCounts } from './packet-counter.ts';
 
 /** Where a line leads to. */
@@ -67,7 +68,7 @@ export class FaultLine {
     return this.#calls.size;
   }
 
-  /** Carries every byte so much later; 0 carries it at once. */
+  /** Carries every byte, and every end, so much later; 0 carries it at once. Their order stays. */
   delay(milliseconds: number): void {
     this.#delayMs = milliseconds;
   }
@@ -126,23 +127,40 @@ export class FaultLine {
   }
 
   #carry(call: Call, direction: LineDirection, from: Socket, to: Socket, count: (bytes: Buffer) => void): void {
+    const inTurn = this.#queue();
     from.on('data', (bytes) => {
       if (this.#frozen.has(direction)) {
         call.waiting.push({ to, bytes });
         return;
       }
       count(bytes);
-      if (this.#delayMs === 0) to.write(bytes);
-      else setTimeout(() => to.write(bytes), this.#delayMs);
+      inTurn(() => to.write(bytes));
     });
     // Whatever ends one side ends the other; the reason is none of ours.
     from.on('error', () => undefined);
     from.on('end', () => {
-      if (!this.#frozen.has(direction)) to.end();
+      if (!this.#frozen.has(direction)) inTurn(() => to.end());
     });
     from.on('close', () => {
       this.#calls.delete(call);
-      if (!this.#frozen.has(direction)) to.destroy();
+      if (!this.#frozen.has(direction)) inTurn(() => to.destroy());
     });
+  }
+
+  /** Does what it is given after the delay of the line, and never before what it was given earlier. */
+  #queue(): (work: () => void) => void {
+    let waiting = 0;
+    let last: Promise<unknown> = Promise.resolve();
+    return (work) => {
+      if (this.#delayMs === 0 && waiting === 0) {
+        work();
+        return;
+      }
+      waiting += 1;
+      last = Promise.all([last, delay(this.#delayMs)]).then(() => {
+        waiting -= 1;
+        work();
+      });
+    };
   }
 }

@@ -97,7 +97,7 @@ export class VirtualFleet {
     return {
       devices: phases.length,
       online: phases.filter((phase) => phase === 'online').length,
-      asleep: this.#options.profile === 'sleepy' ? phases.filter((phase) => phase === 'off').length : 0,
+      asleep: this.#devices.filter(({ isAsleep }) => isAsleep).length,
       faults: { ...this.#faults },
     };
   }

@@ -78,6 +78,11 @@ export class VirtualDevice {
     return this.#board?.phase ?? 'off';
   }
 
+  /** Whether it has gone to sleep and will wake by itself. */
+  get isAsleep(): boolean {
+    return this.#board === undefined && (this.#wakeInSeconds ?? 0) > 0;
+  }
+
   /** Gives it power. @throws DeviceCoreError */
   start(resetReason: ResetReason = 'power'): void {
     if (this.#board !== undefined) return;

@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { InvalidArgumentError } from 'commander';
+import { wholeNumber } from '../arguments.ts';
 import { say, table, write } from '../output.ts';
 import { batteryOf, compareQos, countDuplicates } from './exchange-experiments.ts';
 import { ExperimentError, Laboratory } from './laboratory.ts';
@@ -34,15 +34,6 @@ function picture(bars: Finding['picture']): string {
       return `${name.padEnd(width)}  ${'█'.repeat(length)}${length === 0 ? '▏' : ''} ${value} ${unit}`;
     })
     .join('\n');
-}
-
-function within(least: number, most: number): (text: string) => number {
-  return (text) => {
-    const value = Number(text);
-    if (!(value >= least && value <= most))
-      throw new InvalidArgumentError(`expected a number from ${least} to ${most}.`);
-    return value;
-  };
 }
 
 type Experiment = (
@@ -170,11 +161,11 @@ export function addExperimentCommands(muster: Command): void {
     experiments
       .command(name)
       .description(about)
-      .option('--messages <number>', 'how many at each QoS', within(1, 10_000), 100)
-      .option('--round-trip <ms>', 'of the line, in milliseconds', within(0, 2_000), 40)
-      .option('--keep-alive <seconds>', 'of the device', within(30, 3_600), 30)
-      .option('--losses <number>', 'acknowledgements that are lost', within(1, 100), 5)
-      .option('--battery <mAh>', 'its charge', within(1, 1_000_000), 2_000)
+      .option('--messages <number>', 'how many at each QoS', wholeNumber(1, 10_000), 100)
+      .option('--round-trip <ms>', 'of the line, in milliseconds', wholeNumber(0, 2_000), 40)
+      .option('--keep-alive <seconds>', 'of the device', wholeNumber(30, 3_600), 30)
+      .option('--losses <number>', 'acknowledgements that are lost', wholeNumber(1, 100), 5)
+      .option('--battery <mAh>', 'its charge', wholeNumber(1, 1_000_000), 2_000)
       .option('--json', 'print JSON on standard output', false)
       .action((options: ExperimentOptions) => perform(run, options));
 }

@@ -66,6 +66,7 @@ export class Laboratory {
 
   /** Opens one: a Mosquitto that nobody else uses. @throws EngineError */
   static async open(onProgress: (text: string) => void): Promise<Laboratory> {
+    const core = await DeviceCore.load();
     const source = await mosquittoSource('auto', onProgress);
     const folder = mkdtempSync(path.join(tmpdir(), 'muster-experiment-'));
     const account = { username: 'experiment', password: randomBytes(16).toString('hex') };
@@ -74,7 +75,7 @@ export class Laboratory {
     const plan = { name: 'experiment', folder: path.join(folder, 'broker'), logFile, port, account };
     const broker = await startMosquitto(plan, source);
     const line = await FaultLine.open({ host: '127.0.0.1', port });
-    return new Laboratory({ folder, broker, port, account, line, core: await DeviceCore.load() });
+    return new Laboratory({ folder, broker, port, account, line, core });
   }
 
   /** A device at the far end of the line; it is not started. */

@@ -1,4 +1,4 @@
-import { until, type Laboratory, type Received } from './laboratory.ts';
+import { ExperimentError, until, type Laboratory, type Received } from './laboratory.ts';
 
 /** When the will of a device came. */
 export interface InterruptionFigures {
@@ -27,7 +27,10 @@ function statusOf({ text }: Received): string {
   return (JSON.parse(text) as { status: string }).status;
 }
 
-/** The network of a device is reset, and falls silent: how long until its will says so. */
+/**
+ * The network of a device is reset, and falls silent: how long until its will says so.
+ * @throws ExperimentError
+ */
 export async function interrupt(
   laboratory: Laboratory,
   keepAliveSeconds: number,
@@ -66,7 +69,10 @@ export async function interrupt(
   };
 }
 
-/** Somebody subscribes when everything has been said: the retained status comes at once, telemetry does not. */
+/**
+ * Somebody subscribes when everything has been said: the retained status comes at once, telemetry does not.
+ * @throws ExperimentError
+ */
 export async function subscribeLate(
   laboratory: Laboratory,
   onProgress: (text: string) => void,
@@ -91,6 +97,6 @@ async function firstStatus(laboratory: Laboratory): Promise<{ readonly afterMs: 
   const received = await laboratory.subscriber('devices/late/status');
   await until(() => received.length > 0, 'the retained status', CONNECT_LIMIT_MS);
   const [first] = received;
-  if (first?.retained !== true) throw new Error('what came first was not retained');
+  if (first?.retained !== true) throw new ExperimentError('what came first was not retained');
   return { afterMs: Math.round(first.atMs - startedAt), text: first.text };
 }

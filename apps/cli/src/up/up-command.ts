@@ -1,7 +1,7 @@
 import type { EngineWay } from '@muster/engines';
 import { Option, type Command } from 'commander';
 import { STATE_FOLDER } from '../api-target.ts';
-import { countArgument } from '../arguments.ts';
+import { wholeNumber } from '../arguments.ts';
 import { addPort, durationMs, PORT_NAMES, UsageError, type PortName } from './settings.ts';
 import { up } from './up.ts';
 
@@ -23,8 +23,8 @@ export function addUpCommand(muster: Command): void {
   muster
     .command('up')
     .description('run the whole system on this machine: engines, services, virtual devices')
-    .option('--devices <count>', 'virtual devices', countArgument, 25)
-    .option('--brokers <count>', 'brokers, each a shard', countArgument, 1)
+    .option('--devices <count>', 'virtual devices', wholeNumber(0, 10_000), 25)
+    .option('--brokers <count>', 'brokers, each a shard', wholeNumber(0, 10_000), 1)
     .addOption(
       new Option('--engines <way>', 'where engines come from, apart from those that the environment names')
         .choices(['auto', 'local', 'docker'])
