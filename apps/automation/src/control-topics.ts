@@ -181,8 +181,9 @@ export class ControlTopics {
   }
 
   /**
-   * Publishes what a run has for a broker, and its number, in one go: both are handed to the network in one piece, so a broker that has the
-   * number has the run as well.
+   * Publishes what a run has for a broker, and its number, in one go: both are handed to the network in one piece, so a
+   * broker that has the number has the run as well.
+   * @throws BrokerError `publish-refused`; the broker has the number all the same
    */
   async publishRun(broker: string, number: number, effects: readonly AddressedEffect[]): Promise<void> {
     await Promise.all([
