@@ -115,6 +115,31 @@ describe('alerts in PostgreSQL', () => {
     expect((await store.page({ limit: 10, subject: 'b' })).items.map(({ id }) => id)).toEqual([next.id]);
   });
 
+  it('are written again where nobody knows whether that was done, and what is to be told of them stands once', async () => {
+    const [lost, told] = [record({ subject: 'twice' }), notification()];
+    let attempts = 0;
+    const known: NotificationRecord[] = [];
+    const hopeless: string[] = [];
+    const unsure = new Journal(
+      {
+        write: async (batch) => {
+          await store.write(batch);
+          attempts += 1;
+          if (attempts === 1) throw new Error('Connection terminated unexpectedly');
+        },
+        isHopeless: (error) => store.isHopeless(error),
+      },
+      (notifications) => known.push(...notifications),
+      (error, isHopeless) => isHopeless && hopeless.push(error.message),
+    );
+    unsure.alert(lost);
+    unsure.told('hook', lost.id, true);
+    unsure.notification(told);
+    await unsure.committed();
+    expect([attempts, hopeless, known]).toEqual([2, [], [told]]);
+    expect(await new DeliveryStore(database).waiting()).toContainEqual(expect.objectContaining({ id: told.id }));
+  });
+
   it('that were pending and did not fire are gone', async () => {
     const alert = record({ subject: 'c', state: 'pending', startedMs: null });
     journal.alert(alert);

@@ -262,7 +262,8 @@ export class AlertStore implements BatchStore {
           INSERT INTO notification (id, receiver, "group", kind, content, created_at, due_at)
           SELECT id, receiver, "group", kind, content, to_timestamp("createdMs" / 1000.0), to_timestamp("createdMs" / 1000.0)
           FROM jsonb_to_recordset(${JSON.stringify(rows)}::jsonb)
-            AS row(id text, receiver text, "group" text, kind text, content jsonb, "createdMs" float8)`,
+            AS row(id text, receiver text, "group" text, kind text, content jsonb, "createdMs" float8)
+          ON CONFLICT DO NOTHING`,
       ),
       ...batch.silences.map(({ fromMs, untilMs, createdMs, ...rest }) => {
         const data = { ...rest, from: new Date(fromMs), until: new Date(untilMs), createdAt: new Date(createdMs) };

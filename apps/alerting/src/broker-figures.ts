@@ -1,3 +1,5 @@
+import { UPTIME_STEP_MS } from './fleet-view.ts';
+
 /** What a broker tells of itself and rules look at. */
 export const FIGURE_NAMES = ['broker-connections', 'broker-dropped', 'broker-retained'] as const;
 /** See {@link FIGURE_NAMES}. */
@@ -18,8 +20,6 @@ export interface FigureRecord extends Figure {
 
 /** What Mosquitto retains of a figure expires after this time: a figure that is not told at a subscribe is older. */
 const RETAINED_MS = 60_000;
-/** Uptime is told in whole seconds. */
-const UPTIME_STEP_MS = 1_000;
 /** What a broker has dropped since such a short time ago is news, also when nobody has watched it from its start. */
 const YOUNG_MS = 10 * 60_000;
 

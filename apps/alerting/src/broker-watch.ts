@@ -8,7 +8,7 @@ import {
 import type { Logger } from '@muster/service';
 import { z } from 'zod';
 import { BrokerFigures, type FigureName, type FigureRecord } from './broker-figures.ts';
-import type { BrokerCondition } from './fleet-view.ts';
+import { SAME_BOOT_MS, type BrokerCondition } from './fleet-view.ts';
 import type { Measurement } from './running-rule.ts';
 
 /** Where Mosquitto tells about itself (mosquitto(8), broker status), and what it is to a rule. */
@@ -28,8 +28,6 @@ const MAX_STATUS_BYTES = 1_000;
 const KEEP_ALIVE_SECONDS = 10;
 /** Mosquitto tells a figure when it changes; rules that count over a time have to be told all the same. */
 const REPEAT_MS = 5_000;
-/** Uptime is told in steps, and on its way. */
-const UPTIME_TOLERANCE_MS = 30_000;
 
 /** One figure that a broker tells of itself; undefined for what is none. */
 export function decodeFigure(
@@ -201,7 +199,7 @@ export class BrokerWatch {
 
   #booted(watched: Watched, bootedMs: number, nowMs: number): void {
     watched.figures.booted(bootedMs, nowMs);
-    const isKnown = watched.bootedMs !== null && Math.abs(watched.bootedMs - bootedMs) < UPTIME_TOLERANCE_MS;
+    const isKnown = watched.bootedMs !== null && Math.abs(watched.bootedMs - bootedMs) < SAME_BOOT_MS;
     if (isKnown) return;
     watched.bootedMs = bootedMs;
     if (watched.condition.kind === 'away') return;

@@ -26,7 +26,7 @@ interface Appointment {
 }
 
 /** A last value that is older says nothing about now, unless it is good news. */
-const RECENT_MS = 10 * 60_000;
+export const RECENT_MS = 10 * 60_000;
 
 /**
  * Where every rule stands with every subject. Observations find the rules that they concern by an index, so those that

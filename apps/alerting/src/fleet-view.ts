@@ -27,9 +27,9 @@ export const SETTLE_MS = 1_500;
 /** The end and the start of a broker are seen so exactly. */
 const SEEN_WITHIN_MS = 3_000;
 /** Uptime is told in whole seconds. */
-const UPTIME_STEP_MS = 1_000;
-/** The same start of a broker, reckoned from its uptime twice: that is told in steps, and on its way. */
-const SAME_BOOT_MS = 30_000;
+export const UPTIME_STEP_MS = 1_000;
+/** The same start of a broker, reckoned from its uptime twice: that is told in steps, and takes its way. */
+export const SAME_BOOT_MS = 30_000;
 const MAX_OUTAGES = 100;
 
 /** A time in which a broker ended and was started again: that devices behind it were lost then was its own doing. */

@@ -74,14 +74,14 @@ export class Hearing {
 
   /** Takes that ingestion listens to a broker since a time, or that it does not. */
   ingestion(broker: string, isListening: boolean, sinceMs: number): void {
-    const times = this.#deaf.get(broker);
-    const last = times?.at(-1);
+    const times = this.#deaf.get(broker) ?? [];
+    const last = times.at(-1);
     const isDeaf = last?.untilMs === Number.POSITIVE_INFINITY;
     if (last !== undefined && isDeaf !== isListening) return;
     // How long ingestion was away before we were told of it for the first time is not known.
     const fromMs = isDeaf ? last.fromMs : last === undefined ? 0 : sinceMs;
     const time = { fromMs, untilMs: isListening ? sinceMs : Number.POSITIVE_INFINITY };
-    this.#deaf.set(broker, [...(isDeaf ? (times ?? []).slice(0, -1) : (times ?? [])), time].slice(-MAX_DEAF_TIMES));
+    this.#deaf.set(broker, [...(isDeaf ? times.slice(0, -1) : times), time].slice(-MAX_DEAF_TIMES));
   }
 
   /** Takes that the activity of all devices is known until a time. */

@@ -15,6 +15,7 @@ import type { StoredAlerts } from './alert-store.ts';
 import { BrokerWatch } from './broker-watch.ts';
 import { compile, concerns, presenceValue, type Condition } from './condition.ts';
 import type { Engine } from './engine.ts';
+import { RECENT_MS } from './evaluator.ts';
 import { FleetStore } from './fleet-store.ts';
 import type { Journal } from './journal.ts';
 import { Probes } from './probes.ts';
@@ -38,7 +39,6 @@ const DEVICES_CHECK_MS = 60_000;
 /** Several brokers are connected at the same time, and each would ask for all last values. */
 const GAP_GATHER_MS = 200;
 const READ_AGAIN_MS = 5_000;
-const RECENT_MS = 10 * 60_000;
 /** Rows may be committed later than those with higher numbers; what was taken is not taken twice. */
 const NOTICE_LOOK_BACK = 200n;
 

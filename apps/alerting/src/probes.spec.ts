@@ -3,8 +3,11 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { createServer } from 'node:tls';
 import { CertificateFolder } from '@muster/security';
+import type { Logger } from '@muster/service';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { brokerCertificateEnd, certificatesOf, daysLeft, ingestionFigures } from './probes.ts';
+import type { FleetStore } from './fleet-store.ts';
+import { brokerCertificateEnd, certificatesOf, daysLeft, ingestionFigures, Probes } from './probes.ts';
+import type { Measurement } from './running-rule.ts';
 
 describe('figures of ingestion', () => {
   it('are read from its metrics, and summed over their labels', () => {
@@ -50,6 +53,24 @@ describe('certificates', () => {
     const end = await brokerCertificateEnd(broker);
     expect(daysLeft(end ?? '', Date.now())).toBeGreaterThan(390);
     expect(daysLeft(end ?? '', Date.now() + 400 * 86_400_000)).toBeLessThan(0);
+  });
+
+  it('are looked at at every broker, and it is said which one did not show its own', async () => {
+    const target = (name: string, at: number) => ({
+      ...{ name, url: `mqtts://127.0.0.1:${at}`, username: undefined, password: undefined },
+    });
+    const measured: Measurement[] = [];
+    const probes = new Probes({
+      store: {} as unknown as FleetStore,
+      brokers: [target('mosquitto-0', 1), target('mosquitto-1', port)],
+      ingestionUrls: [],
+      uses: (source) => source === 'certificate',
+      onMeasurement: (measurement) => measured.push(measurement),
+      onHeard: () => undefined,
+      logger: {} as unknown as Logger,
+    });
+    await expect(probes.again()).rejects.toThrow(/^mosquitto-0: connect ECONNREFUSED/);
+    expect(measured.map(({ subject }) => subject)).toEqual(['mosquitto-1']);
   });
 
   it('are not asked of a broker without TLS', async () => {

@@ -17,9 +17,9 @@ export class Resender {
   constructor(
     private readonly receivers: readonly ReceiverConfiguration[],
     private readonly senders: ReadonlyMap<string, Sender>,
-    private readonly book: AlertBook,
-    private readonly outbox: Outbox,
-    private readonly logger: Logger,
+    private readonly book: Pick<AlertBook, 'toldOf'>,
+    private readonly outbox: Pick<Outbox, 'isIdle'>,
+    private readonly logger: Pick<Logger, 'info' | 'warn'>,
   ) {}
 
   /** Begins, at once: the service may have been away for as long as Alertmanager waits. */
@@ -38,9 +38,10 @@ export class Resender {
     const startedMs = Date.now();
     try {
       // What waits is news, and goes first.
-      if (this.outbox.isIdle(receiver))
+      if (this.outbox.isIdle(receiver)) {
         await this.senders.get(receiver)?.again?.(() => this.book.toldOf(receiver).map(toldAlert));
-      if (this.#failing.delete(receiver)) this.logger.info({ receiver }, 'takes alerts again');
+        if (this.#failing.delete(receiver)) this.logger.info({ receiver }, 'takes alerts again');
+      }
     } catch (error) {
       const reason = error instanceof Error ? error.message : String(error);
       if (!this.#failing.has(receiver)) this.logger.warn({ receiver, reason }, 'does not take alerts');

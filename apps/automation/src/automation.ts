@@ -4,7 +4,7 @@ import type { DigestFollower } from '@muster/broker';
 import { ProblemError, type Logger } from '@muster/service';
 import type { ControlTopics, HeardMessage } from './control-topics.ts';
 import type { DeviceBrokers } from './device-brokers.ts';
-import type { Entry, Journal, Run } from './journal.ts';
+import type { Journal, Run } from './journal.ts';
 import type { AutomationMetrics } from './metrics.ts';
 import { timerKey, type Effect, type Reaction, type Timer } from './reaction.ts';
 import type { RuleEngine } from './rule-engine.ts';
@@ -209,10 +209,9 @@ export class Automation {
     for (const timer of timers) this.#arm(timer);
     this.#report(reaction);
     this.#drop(dropped);
-    const lasting: Entry = { timers, overrides, effects: effects.filter(({ kind }) => kind !== 'publish') };
-    const mustLast = timers.length > 0 || overrides.length > 0 || publications.length < effects.length;
     journal.note(runs);
-    if (mustLast) await journal.write(lasting);
+    if (timers.length + overrides.length > 0 || publications.length < effects.length)
+      await journal.write({ timers, overrides, effects: effects.filter(({ kind }) => kind !== 'publish') });
   }
 
   #publish(effects: readonly Extract<Effect, { kind: 'publish' }>[], trigger: string): void {

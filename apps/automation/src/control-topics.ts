@@ -1,8 +1,8 @@
 import { randomUUID } from 'node:crypto';
 import {
   BrokerConnection,
-  BrokerError,
   readRetained,
+  whenConnected,
   whenEachWasTried,
   type BrokerTarget,
   type ConnectionEvent,
@@ -26,7 +26,6 @@ const APPLIED_TOPIC = 'muster/automation/applied';
 const RELAY_EXPIRY_SECONDS = 5;
 const SESSION_EXPIRY_SECONDS = 300;
 const MARKER_LIMIT_MS = 10_000;
-const READY_CHECK_MS = 1_000;
 /** Messages of our own that have not come back within twice as many others are not ours any more. */
 const SENT_GENERATION = 10_000;
 /** Nobody tells a lamp or a rule anything that is longer. */
@@ -88,12 +87,7 @@ export class ControlTopics {
   /** Resolves when a broker is connected, however long that takes; rejects when the signal ends it. */
   async whenReady(broker: string, signal: AbortSignal): Promise<void> {
     const connection = this.#connections.get(broker);
-    while (connection?.ready === false) {
-      signal.throwIfAborted();
-      await connection.whenReady(READY_CHECK_MS).catch((error: unknown) => {
-        if (!(error instanceof BrokerError) || error.code !== 'unreachable') throw error;
-      });
-    }
+    if (connection !== undefined) await whenConnected(connection, signal);
   }
 
   /** Whether every broker is connected. */
@@ -181,8 +175,9 @@ export class ControlTopics {
   }
 
   /**
-   * Publishes what a run has for a broker, and its number, in one go: both are handed to the network in one piece, so a broker that has the
-   * number has the run as well.
+   * Publishes what a run has for a broker, and its number, in one go: both are handed to the network in one piece, so a
+   * broker that has the number has the run as well.
+   * @throws BrokerError `publish-refused`; the broker has the number all the same
    */
   async publishRun(broker: string, number: number, effects: readonly AddressedEffect[]): Promise<void> {
     await Promise.all([

@@ -207,8 +207,10 @@ describe('a rule', () => {
     const rule = `id: hot\ntriggers: [{ metric: temp, above: 30 }]\nactions: [{ notify: hot }]`;
     const world = new World(rule).reading('a', 20).reading('a', 31, true);
     expect(world.published).toEqual([]);
+    world.reading('b', 20);
     world.nowMs -= 60_000;
     expect(world.reading('b', 20).published).toEqual([]);
+    expect(world.reading('b', 31).published).toEqual([]);
   });
 
   it('says why it could not act, and goes on with its other actions', () => {

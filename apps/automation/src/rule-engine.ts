@@ -1,12 +1,6 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { LastValue } from '@muster/database';
-import {
-  ContractError,
-  type Captures,
-  type DigestReading,
-  type PresenceState,
-  type ReadingValue,
-} from '@muster/contract';
+import type { Captures, DigestReading, PresenceState, ReadingValue } from '@muster/contract';
 import {
   compileRule,
   meaningOf,
@@ -16,10 +10,11 @@ import {
   type CompiledTrigger,
   type RuleInForce,
 } from './compiled-rule.ts';
-import { ConditionError, type ConditionScope } from './conditions.ts';
+import type { ConditionScope } from './conditions.ts';
 import { emptyReaction, timerKey, type Reaction, type Timer, type TriggerEvent } from './reaction.ts';
 import { describeEffect, effectOf, eventOf, failedRun } from './rule-effects.ts';
 import { FiringLimit } from './firing-limit.ts';
+import { LastReadings } from './last-readings.ts';
 import { RuleIndex } from './rule-index.ts';
 import { subjectOf, timeIn, valueOf } from './values.ts';
 
@@ -44,8 +39,6 @@ export interface PresenceChange {
 const MAX_TOPIC_LENGTH = 512;
 /** Rooms and devices come from outside: beyond so many states, those that were heard of first are forgotten. */
 const MAX_STATES = 500_000;
-/** A reading that is not late and so much older than the one before comes from a clock that was set right. */
-const CLOCK_JUMP_MS = 60_000;
 
 /** What is on record fires nothing. */
 const KNOWN = { isLive: false, chain: [] };
@@ -62,7 +55,7 @@ interface TriggerState {
 export class RuleEngine {
   #index = new RuleIndex([]);
   readonly #states = new Map<string, TriggerState>();
-  readonly #lastValues = new Map<string, { readonly value: ReadingValue; readonly atMs: number }>();
+  readonly #readings = new LastReadings();
   readonly #timers = new Map<string, Timer>();
   readonly #overrides = new Map<string, number>();
   readonly #firings = new FiringLimit();
@@ -95,12 +88,12 @@ export class RuleEngine {
    */
   use(rules: readonly RuleInForce[]): readonly Timer[] {
     const before = this.#index;
-    const lookup = (device: string, metric: string): ReadingValue | undefined =>
-      this.#lastValues.get(`${device} ${metric}`)?.value;
     this.#index = new RuleIndex(
       rules.map((one) => {
         const known = before.rule(one.rule.id);
-        return known?.version === one.version ? known : compileRule(one, lookup);
+        return known?.version === one.version
+          ? known
+          : compileRule(one, (device, metric) => this.#readings.of(device, metric));
       }),
     );
     const dropped = [...this.#timers.values()].filter((timer) => {
@@ -130,7 +123,7 @@ export class RuleEngine {
   /** Takes a last value that is on record: triggers that have heard nothing yet learn how things stand. */
   knowReading({ device, metric, value, atMs }: Omit<LastValue, 'unit'>, nowMs: number): Reaction {
     const reaction = emptyReaction();
-    this.#remember(device, metric, value, atMs, true);
+    this.#readings.take({ device, metric, value, atMs, late: true });
     for (const entry of this.#index.onMetric(metric, device))
       if (!this.#states.has(stateKey(entry, { device })))
         this.#take(entry, { device }, value, KNOWN, { device, metric }, nowMs, reaction);
@@ -170,8 +163,8 @@ export class RuleEngine {
   /** Takes a reading of the digest. */
   reading(reading: DigestReading, nowMs: number): Reaction {
     const reaction = emptyReaction();
-    const { device, metric, value, atMs } = reading;
-    if (!this.#remember(device, metric, value, atMs, reading.late)) return reaction;
+    const { device, metric, value } = reading;
+    if (!this.#readings.take(reading)) return reaction;
     const origin = { isLive: !reading.late, chain: [] };
     for (const entry of this.#index.onMetric(metric, device))
       this.#take(entry, { device }, value, origin, { device, metric }, nowMs, reaction);
@@ -219,15 +212,6 @@ export class RuleEngine {
       if (trigger !== undefined) this.#fire(trigger, timer.trigger, [], nowMs, reaction);
     }
     return reaction;
-  }
-
-  #remember(device: string, metric: string, value: ReadingValue, atMs: number, isLate: boolean): boolean {
-    const key = `${device} ${metric}`;
-    const before = this.#lastValues.get(key);
-    const wasSetRight = before !== undefined && !isLate && before.atMs - atMs > CLOCK_JUMP_MS;
-    if (before !== undefined && before.atMs > atMs && !wasSetRight) return false;
-    this.#lastValues.set(key, { value, atMs });
-    return true;
   }
 
   /** Decides what a value means to a trigger: begins or ends its state, fires it, or nothing. */
@@ -340,7 +324,6 @@ export class RuleEngine {
         effectOf({ action, value }, event, chain, compiled.rule.id, () => this.#scope(compiled, event, nowMs)),
       );
     } catch (error) {
-      if (!(error instanceof ConditionError) && !(error instanceof ContractError)) throw error;
       reaction.runs.push(failedRun(compiled, event, nowMs, error));
       return;
     }

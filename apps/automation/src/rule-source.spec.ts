@@ -1,7 +1,7 @@
 import { YamlError } from '@muster/service';
 import { describe, expect, it } from 'vitest';
 import { parseCondition } from './conditions.ts';
-import { readRules } from './rule-source.ts';
+import { readRules, storedRule } from './rule-source.ts';
 
 const light = `rules:
   - id: motion-light
@@ -115,6 +115,30 @@ describe('a text of rules', () => {
 
   it('names every fault, not the first alone', () => {
     expect(faults(light.replace('for: 30s', 'for: 0s').replace('for: 10m', 'for: soon'))).toHaveLength(2);
+  });
+});
+
+describe('a rule on record', () => {
+  const [{ written } = { written: {} }] = readRules(light);
+
+  it('is the one that was saved', () => {
+    expect(storedRule(written)).toMatchObject({ rule: { id: 'motion-light' } });
+  });
+
+  it('may have more expressions than a text may have levels', () => {
+    const value = `${Array.from({ length: 10 }, (_, at) => `trigger.value == ${at} ? ${at} : `).join('')}10`;
+    const actions = Array.from({ length: 20 }, () => ({ publish: 'y', value }));
+    const many = { id: 'a', triggers: [{ topic: 'x' }], actions };
+    expect(readRules(JSON.stringify(many, null, 1))).toHaveLength(1);
+    expect(storedRule(many)).toHaveProperty('rule');
+  });
+
+  it.each<[string, unknown, RegExp]>([
+    ['a kind of action that there is not yet', { ...written, actions: [{ sing: 'la' }] }, /^actions\.0/],
+    ['a function that there is not yet', { ...written, when: ['sunny("hall")'] }, /^when: .*sunny/],
+    ['nothing', undefined, /expected object/],
+  ])('of another version, with %s, says what cannot be read', (_, stored, reason) => {
+    expect(storedRule(stored)).toEqual({ reason: expect.stringMatching(reason) as unknown });
   });
 });
 

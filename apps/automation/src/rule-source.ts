@@ -44,14 +44,14 @@ export function readRules(text: string): readonly WrittenRule[] {
   return rules;
 }
 
-/**
- * A rule that was checked when it was saved, perhaps by another version.
- * @throws YamlError
- */
-export function storedRule(written: unknown): Rule {
-  const [read] = readRules(JSON.stringify(written ?? null));
-  if (read === undefined) throw new Error('a text without a fault has a rule');
-  return read.rule;
+/** A rule on record, which was checked when it was saved, perhaps by another version; or why this one cannot read it. */
+export function storedRule(written: unknown): { readonly rule: Rule } | { readonly reason: string } {
+  const parsed = ruleSchema.safeParse(written);
+  const faults = parsed.success ? faultsOf(parsed.data) : parsed.error.issues;
+  if (parsed.success && faults.length === 0) return { rule: parsed.data };
+  return {
+    reason: faults.map(({ path, message }) => `${path.length === 0 ? '' : `${path.join('.')}: `}${message}`).join('; '),
+  };
 }
 
 interface Fault {

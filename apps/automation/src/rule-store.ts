@@ -1,7 +1,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { RuleApplied, RuleRunList, RuleView } from '@muster/contract';
 import type { Prisma, PrismaClient } from '@muster/database';
-import { ProblemError, YamlError, type Logger } from '@muster/service';
+import { ProblemError, type Logger } from '@muster/service';
 import type { RuleInForce } from './compiled-rule.ts';
 import { storedRule, type WrittenRule } from './rule-source.ts';
 
@@ -27,14 +27,11 @@ export class RuleStore {
     });
     const definitions = new Map(versions.map(({ rule, definition }) => [rule, definition]));
     return rules.flatMap(({ id, version }) => {
-      try {
-        return [{ rule: storedRule(definitions.get(id)), version }];
-      } catch (error) {
-        // Saved by a version that knows more: all others go on.
-        if (!(error instanceof YamlError)) throw error;
-        this.logger.error({ rule: id, version, reason: error.message }, 'a rule cannot be read and is not in force');
-        return [];
-      }
+      const stored = storedRule(definitions.get(id));
+      if ('rule' in stored) return [{ rule: stored.rule, version }];
+      // Saved by a version that knows more: all others go on.
+      this.logger.error({ rule: id, version, reason: stored.reason }, 'a rule cannot be read and is not in force');
+      return [];
     });
   }
 

@@ -1,4 +1,5 @@
 import { setImmediate as turn } from 'node:timers/promises';
+import { BrokerError } from '@muster/broker';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { AddressedEffect, Entry, Run } from './journal.ts';
@@ -20,8 +21,12 @@ class World {
   }
 
   publish(broker: string, number: number, effects: readonly AddressedEffect[]): void {
-    for (const { effect } of effects) this.told.push(`${broker} ${effect.topic}`);
+    // The number is a message of its own: the broker takes it also where it refuses others.
     this.markers.set(broker, number);
+    for (const { effect } of effects) {
+      if (effect.topic === 'refused') throw new BrokerError('publish-refused', `${broker}: not authorized`);
+      this.told.push(`${broker} ${effect.topic}`);
+    }
   }
 
   write({ begun = [], ended = [] }: Entry): void {
@@ -52,7 +57,10 @@ async function live(world: World, kill: Kill): Promise<void> {
       if (steps === kill.atStep && kill.stepIsDone) work();
       return new Promise<never>(() => undefined);
     });
-    queues.set(connection, done);
+    queues.set(
+      connection,
+      done.catch(() => undefined),
+    );
     return done;
   };
   const runs = new Runs(
@@ -123,6 +131,16 @@ describe('what timers led to', () => {
       expect([...world.told].sort()).toEqual(['a room0', 'b room0']);
     },
   );
+
+  it('that the broker refuses keeps nothing back that comes later', async () => {
+    const world = new World(0);
+    world.waiting.push('refused');
+    await live(world, { atStep: 4, stepIsDone: false, turns: [0] });
+    world.waiting.push('room0');
+    await live(world, { atStep: Number.POSITIVE_INFINITY, stepIsDone: true, turns: [1] });
+    expect([...world.told].sort()).toEqual(['a room0', 'b room0']);
+    expect(world.record.size).toBe(0);
+  });
 
   it('is not told when something newer has taken its place while its broker was away', async () => {
     const world = new World(2);

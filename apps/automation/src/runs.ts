@@ -1,3 +1,4 @@
+import { BrokerError } from '@muster/broker';
 import type { Logger } from '@muster/service';
 import pRetry from 'p-retry';
 import type { ControlTopics } from './control-topics.ts';
@@ -28,7 +29,7 @@ export class Runs {
 
   /**
    * Settles what an earlier process has left: each broker is asked what it has, and gets what it has not.
-   * @param startNumber how often automation was started before
+   * @param startNumber how often automation was started, this time too
    */
   start(startNumber: number, left: readonly Run[]): void {
     const base = startNumber * NUMBERS_A_START;
@@ -100,7 +101,14 @@ export class Runs {
   }
 
   async #publish(broker: string, run: Run): Promise<void> {
-    if (!this.isOutdated(run)) await this.topics.publishRun(broker, run.number, effectsFor(broker, run));
+    if (this.isOutdated(run)) return;
+    try {
+      await this.topics.publishRun(broker, run.number, effectsFor(broker, run));
+    } catch (error) {
+      if (!(error instanceof BrokerError) || error.code !== 'publish-refused') throw error;
+      // That is its last word: neither asking again nor holding back what comes later would mend it.
+      this.logger.warn({ broker, rule: run.rule, reason: error.message }, 'the broker refuses what a rule publishes');
+    }
   }
 
   async #whenSettled(run: Run): Promise<void> {

@@ -37,20 +37,24 @@ export class Fleet {
     }
     if (this.#newThisMinute >= MAX_NEW_DEVICES_PER_MINUTE) return undefined;
     this.#newThisMinute += 1;
-    const device: KnownDevice = { id, metrics: new Set(), lastReceiptMs: 0, usualAge: undefined, boot: undefined };
+    const device = unheard(id, []);
     this.#devices.set(id, device);
     return { device, isNew: true };
   }
 
   /** Enters a device of which the database tells at start, with its metrics; it is not new. */
   restore(id: DeviceId, metrics: readonly string[]): void {
-    this.#devices.set(id, { id, metrics: new Set(metrics), lastReceiptMs: 0, usualAge: undefined, boot: undefined });
+    this.#devices.set(id, unheard(id, metrics));
   }
 
   /** Forgets a device that has been tombstoned. */
   forget(id: string): void {
     this.#devices.delete(id);
   }
+}
+
+function unheard(id: DeviceId, metrics: readonly string[]): KnownDevice {
+  return { id, metrics: new Set(metrics), lastReceiptMs: 0, usualAge: undefined, boot: undefined };
 }
 
 /** The readings whose metrics the device has or may still get; the others' names. */

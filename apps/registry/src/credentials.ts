@@ -80,15 +80,17 @@ export class Credentials {
     const { version, assigned } = await this.#asProblem(() =>
       this.database.$transaction(
         async (transaction) => {
+          // In one order, so that two requests for the same devices do not wait for each other.
           await transaction.$executeRaw`
             INSERT INTO device (id, state, updated_at)
-            SELECT id, 'registered', now() FROM unnest(${[...devices]}::text[]) AS id ON CONFLICT (id) DO NOTHING`;
+            SELECT id, 'registered', now() FROM unnest(${[...devices]}::text[]) AS id ORDER BY id
+            ON CONFLICT (id) DO NOTHING`;
           const granted = await this.accounts.grantAll(transaction, accounts, { rotate });
           await transaction.device.updateMany({
             where: { id: { in: [...devices] }, state: 'discovered' },
             data: { state: 'registered' },
           });
-          return { version: granted, assigned: await this.#assignAll(transaction, devices) };
+          return { version: granted, assigned: await this.#assignAll(transaction, accounts) };
         },
         { timeout: BULK_LIMIT_MS },
       ),
@@ -97,9 +99,8 @@ export class Credentials {
     const names = this.brokers.map(({ name }) => name);
     const brokers = [...(await this.accounts.whenApplied(names, version, APPLIED_LIMIT_MS))];
     return {
-      items: accounts.map(({ device, password }, index) => ({
-        ...{ device, clientId: device, username: device, password, version: Number(version), brokers },
-        broker: assigned[index] ?? leastUsed(this.brokers, new Map()),
+      items: assigned.map(({ device, password, broker }) => ({
+        ...{ device, clientId: device, username: device, password, broker, version: Number(version), brokers },
       })),
     };
   }
@@ -133,37 +134,42 @@ export class Credentials {
     const device = await transaction.device.findUnique({ where: { id }, select: { broker: true } });
     const kept = this.brokers.find(({ name }) => name === device?.broker);
     if (kept !== undefined) return kept;
-    const counts = await transaction.$queryRaw<{ broker: string; count: bigint }[]>`
-      SELECT broker, count(*) AS count FROM device
-      WHERE broker IS NOT NULL AND state IN ('discovered', 'registered') GROUP BY broker`;
-    const chosen = leastUsed(this.brokers, new Map(counts.map(({ broker, count }) => [broker, Number(count)])));
+    const chosen = leastUsed(this.brokers, await this.#counts(transaction));
     await transaction.device.update({ where: { id }, data: { broker: chosen.name } });
     return chosen;
   }
 
-  async #assignAll(
-    transaction: Pick<PrismaClient, 'device' | '$queryRaw' | '$executeRaw'>,
-    ids: readonly DeviceId[],
-  ): Promise<readonly DeviceBroker[]> {
-    const rows = await transaction.$queryRaw<{ id: string; broker: string | null }[]>`
-      SELECT id, broker FROM device WHERE broker IS NOT NULL AND state IN ('discovered', 'registered')`;
+  /** The same for many devices. */
+  async #assignAll<Account extends { readonly device: DeviceId }>(
+    transaction: Pick<PrismaClient, '$queryRaw' | '$executeRaw'>,
+    accounts: readonly Account[],
+  ): Promise<readonly (Account & { readonly broker: DeviceBroker })[]> {
+    const devices = accounts.map(({ device }) => device);
+    const rows = await transaction.$queryRaw<{ id: DeviceId; broker: string }[]>`
+      SELECT id, broker FROM device WHERE id = ANY(${devices}::text[]) AND broker IS NOT NULL`;
     const kept = new Map(rows.map(({ id, broker }) => [id, this.brokers.find(({ name }) => name === broker)]));
-    const counts = new Map<string, number>();
-    for (const broker of kept.values())
-      if (broker !== undefined) counts.set(broker.name, (counts.get(broker.name) ?? 0) + 1);
-    const assigned = ids.map((id) => {
-      const known = kept.get(id);
-      if (known !== undefined) return known;
-      const chosen = leastUsed(this.brokers, counts);
-      counts.set(chosen.name, (counts.get(chosen.name) ?? 0) + 1);
-      return chosen;
+    const counts = await this.#counts(transaction);
+    const assigned = accounts.map((account) => {
+      const known = kept.get(account.device);
+      if (known !== undefined) return { ...account, broker: known };
+      const broker = leastUsed(this.brokers, counts);
+      counts.set(broker.name, (counts.get(broker.name) ?? 0) + 1);
+      return { ...account, broker };
     });
-    const wanted = ids.map((id, index) => ({ id, broker: assigned[index]?.name }));
+    const wanted = assigned.map(({ device, broker }) => ({ id: device, broker: broker.name }));
     await transaction.$executeRaw`
       UPDATE device SET broker = row.broker
       FROM jsonb_to_recordset(${JSON.stringify(wanted)}::jsonb) AS row(id text, broker text)
       WHERE device.id = row.id AND device.broker IS DISTINCT FROM row.broker`;
     return assigned;
+  }
+
+  /** How many devices each broker has. */
+  async #counts(transaction: Pick<PrismaClient, '$queryRaw'>): Promise<Map<string, number>> {
+    const rows = await transaction.$queryRaw<{ broker: string; count: number }[]>`
+      SELECT broker, count(*)::int AS count FROM device
+      WHERE broker IS NOT NULL AND state IN ('discovered', 'registered') GROUP BY broker`;
+    return new Map(rows.map(({ broker, count }) => [broker, count]));
   }
 
   async #asProblem<T>(work: () => Promise<T>): Promise<T> {

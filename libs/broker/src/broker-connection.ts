@@ -5,7 +5,7 @@ import type { BrokerConnectionOptions, PublishOptions, Subscription } from './co
 import { BrokerError, type ConnectionEvent } from './broker-target.ts';
 import { within } from './waiting.ts';
 import { subscribeTo } from './subscribe-packets.ts';
-import { reconnectDelayMs, SHORT_LIVED_MS } from './reconnect-delay.ts';
+import { ReconnectPace } from './reconnect-delay.ts';
 
 /** One network connection, of which a client has many in its life. */
 interface Network {
@@ -43,15 +43,13 @@ export class BrokerConnection {
   readonly #options: BrokerConnectionOptions;
   readonly #subscriptions: Map<string, Subscription>;
   readonly #givenUp = new Set<string>();
+  readonly #pace = new ReconnectPace();
   #acknowledgements: AcknowledgementQueue;
   #network: Network = { isLost: false, inHand: 0 };
   #ready = false;
   #hasBacklog = false;
   #closing = false;
   #lastError: Error | undefined;
-  #failedAttempts = 0;
-  #shortLived = 0;
-  #connectedAtMs = 0;
   #waiting: Waiter[] = [];
   #drained: (() => void) | undefined;
 
@@ -91,7 +89,7 @@ export class BrokerConnection {
     });
     this.#client.on('error', (error) => {
       this.#lastError = error;
-      this.#emit({ kind: 'failed', broker: this.broker, error });
+      this.#failed(error);
     });
   }
 
@@ -242,14 +240,9 @@ export class BrokerConnection {
     if (this.#closing) return;
     this.#closing = true;
     for (const waiter of this.#waiting.splice(0)) waiter.reject(new BrokerError('closed', `${this.broker}: closed`));
-    if (this.inHand > 0) {
-      let timer: NodeJS.Timeout | undefined;
-      await Promise.race([
-        new Promise<void>((resolve) => (this.#drained = resolve)),
-        new Promise<void>((resolve) => (timer = setTimeout(resolve, drainMs))),
-      ]);
-      clearTimeout(timer);
-    }
+    // What is left in hand stays with the broker.
+    if (this.inHand > 0)
+      await within(new Promise<void>((resolve) => (this.#drained = resolve)), drainMs).catch(() => undefined);
     if (!this.#client.connected) {
       await this.#client.endAsync(true);
       return;
@@ -261,11 +254,7 @@ export class BrokerConnection {
           2_000,
         );
       } catch (error) {
-        this.#emit({
-          kind: 'failed',
-          broker: this.broker,
-          error: error instanceof Error ? error : new Error(String(error)),
-        });
+        this.#failed(error);
       }
     }
     await within(this.#client.endAsync(false, { reasonCode: 0 }), 2_000).catch(() => this.#client.endAsync(true));
@@ -328,8 +317,7 @@ export class BrokerConnection {
     // A small write must not wait for the acknowledgement of the one before (B5).
     const { stream } = this.#client;
     if (stream instanceof Socket) stream.setNoDelay(true);
-    this.#connectedAtMs = Date.now();
-    this.#failedAttempts = 0;
+    this.#pace.connected(Date.now());
     try {
       await this.#subscribe([...this.#subscriptions.values()]);
       if (sessionPresent) await this.#giveUp();
@@ -337,11 +325,9 @@ export class BrokerConnection {
       const { statusTopic } = this.#options;
       if (statusTopic !== undefined) await this.publish(statusTopic, ownStatus('online'), { qos: 1, retain: true });
     } catch (error) {
-      const refused = error instanceof Error ? error : new Error(String(error));
-      this.#emit({ kind: 'failed', broker: this.broker, error: refused });
-      if (refused instanceof BrokerError && refused.code !== 'closed') {
-        for (const waiter of this.#waiting.splice(0)) waiter.reject(refused);
-      }
+      this.#failed(error);
+      if (error instanceof BrokerError && error.code !== 'closed')
+        for (const waiter of this.#waiting.splice(0)) waiter.reject(error);
       // Half a connection is of no use: the next attempt comes with the usual delay.
       this.#client.stream.destroy();
       return;
@@ -359,7 +345,7 @@ export class BrokerConnection {
       await this.roundTrip(BACKLOG_LIMIT_MS);
     } catch (error) {
       if (!(error instanceof BrokerError)) throw error;
-      this.#emit({ kind: 'failed', broker: this.broker, error });
+      this.#failed(error);
     }
     if (network === this.#network) this.#hasBacklog = false;
   }
@@ -385,18 +371,16 @@ export class BrokerConnection {
     this.#network = { isLost: false, inHand: 0 };
     this.#drained?.();
     if (this.#closing) return;
-    if (this.#connectedAtMs > 0) {
-      this.#shortLived = Date.now() - this.#connectedAtMs < SHORT_LIVED_MS ? this.#shortLived + 1 : 0;
-      this.#connectedAtMs = 0;
-    } else {
-      this.#failedAttempts += 1;
-      this.#shortLived = 0;
-    }
-    const retryInMs = Math.round(
-      reconnectDelayMs({ failedAttempts: this.#failedAttempts, shortLived: this.#shortLived }, Math.random()),
-    );
+    const retryInMs = this.#pace.lost(Date.now(), Math.random());
     this.#client.options.reconnectPeriod = retryInMs;
     this.#emit({ kind: 'disconnected', broker: this.broker, retryInMs });
+  }
+
+  #failed(error: unknown): void {
+    this.#emit({
+      ...{ kind: 'failed', broker: this.broker },
+      error: error instanceof Error ? error : new Error(String(error)),
+    });
   }
 
   #emit(event: ConnectionEvent): void {

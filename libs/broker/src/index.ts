@@ -6,4 +6,4 @@ export * from './device-transport.ts';
 export * from './digest-follower.ts';
 export * from './reconnect-delay.ts';
 export * from './retained-sweep.ts';
-export { whenEachWasTried } from './waiting.ts';
+export { whenConnected, whenEachWasTried } from './waiting.ts';

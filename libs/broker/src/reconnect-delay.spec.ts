@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { reconnectDelayMs } from './reconnect-delay.ts';
+import { ReconnectPace, reconnectDelayMs, SHORT_LIVED_MS } from './reconnect-delay.ts';
 
 const random = fc.double({ min: 0, max: 1, maxExcluded: true, noNaN: true });
 
@@ -31,5 +31,29 @@ describe('the wait before connecting again', () => {
         expect(waitMs).toBeLessThan(30_000);
       }),
     );
+  });
+});
+
+describe('the pace of a client', () => {
+  it('slows down with each attempt that fails, and begins anew when a connection stood', () => {
+    const pace = new ReconnectPace();
+    expect([1, 2, 3].map((nowMs) => pace.lost(nowMs, 0))).toEqual([100, 200, 400]);
+    pace.connected(10);
+    expect(pace.lost(10 + SHORT_LIVED_MS, 0)).toBe(50);
+  });
+
+  it('B13 gives way when two connections in a row were short, and not when one of them lasted', () => {
+    const pace = new ReconnectPace();
+    const waits = [SHORT_LIVED_MS - 1, SHORT_LIVED_MS - 1, SHORT_LIVED_MS, SHORT_LIVED_MS - 1].map((livedMs) => {
+      pace.connected(1_000);
+      return pace.lost(1_000 + livedMs, 0);
+    });
+    expect(waits).toEqual([50, 5_000, 50, 50]);
+  });
+
+  it('goes by attempts again when nobody answers after a short connection', () => {
+    const pace = new ReconnectPace();
+    pace.connected(0);
+    expect([1, 2, 3].map((nowMs) => pace.lost(nowMs, 0))).toEqual([50, 100, 200]);
   });
 });

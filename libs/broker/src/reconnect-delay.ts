@@ -23,3 +23,29 @@ export function reconnectDelayMs(lost: LostConnection, random: number): number {
   const ceiling = Math.min(LONGEST_MS, FIRST_MS * 2 ** lost.failedAttempts);
   return ceiling * (1 + random) > LONGEST_MS ? LONGEST_MS * (0.5 + random / 2) : ceiling * (1 + random);
 }
+
+/** What has become of a client's connections so far, and so how long to wait before the next. */
+export class ReconnectPace {
+  #failedAttempts = 0;
+  #shortLived = 0;
+  #connectedAtMs: number | undefined;
+
+  /** Takes that a connection stands. */
+  connected(nowMs: number): void {
+    this.#connectedAtMs = nowMs;
+    this.#failedAttempts = 0;
+  }
+
+  /** Takes that it was lost, or that there was none; answers the time to wait, in milliseconds. See {@link reconnectDelayMs}. */
+  lost(nowMs: number, random: number): number {
+    if (this.#connectedAtMs === undefined) {
+      this.#failedAttempts += 1;
+      this.#shortLived = 0;
+    } else {
+      this.#shortLived = nowMs - this.#connectedAtMs < SHORT_LIVED_MS ? this.#shortLived + 1 : 0;
+      this.#connectedAtMs = undefined;
+    }
+    const lost = { failedAttempts: this.#failedAttempts, shortLived: this.#shortLived };
+    return Math.round(reconnectDelayMs(lost, random));
+  }
+}

@@ -18,6 +18,24 @@ export async function whenEachWasTried(
   }
 }
 
+const CHECK_MS = 1_000;
+
+/**
+ * Resolves when a connection is ready, however long that takes: one that is refused goes on trying as well.
+ * @throws BrokerError `closed`; the reason of the signal
+ */
+export async function whenConnected(
+  connection: { readonly ready: boolean; readonly whenReady: (timeoutMs: number) => Promise<void> },
+  signal: AbortSignal,
+): Promise<void> {
+  while (!connection.ready) {
+    signal.throwIfAborted();
+    await connection.whenReady(CHECK_MS).catch((error: unknown) => {
+      if (!(error instanceof BrokerError) || error.code === 'closed') throw error;
+    });
+  }
+}
+
 /**
  * The result of a promise, if it comes in time.
  * @throws BrokerError `no-answer` after `timeoutMs`

@@ -181,6 +181,14 @@ describe('discovery and tombstones on a real PostgreSQL', () => {
     expect(await database.device.findUnique({ where: { id } })).toMatchObject({ state: 'discovered' });
   });
 
+  it('discovers a fleet once that several services hear of at the same time, each in another order', async () => {
+    for (let time = 0; time < 5; time += 1) {
+      const fleet = Array.from({ length: 2_000 }, (_, index) => deviceId(`fleet-${time}-${index}`));
+      const found = await Promise.all([discover(database, fleet), discover(database, [...fleet].reverse())]);
+      expect(found.flatMap(({ created }) => created)).toHaveLength(2_000);
+    }
+  });
+
   it('R12 enters no tombstoned device', async () => {
     await database.tombstone.create({ data: { device: 'buried' } });
     const { created, tombstoned } = await discover(database, [deviceId('buried'), deviceId('alive')]);

@@ -15,10 +15,12 @@ export interface Discovery {
  */
 export async function discover(database: PrismaClient, ids: readonly DeviceId[]): Promise<Discovery> {
   if (ids.length === 0) return { created: [], tombstoned: new Set() };
+  // In one order: services that hear of the same devices at the same time must not wait for each other.
   const created = await database.$queryRaw<{ id: DeviceId }[]>`
     INSERT INTO device (id, updated_at)
     SELECT heard.id, now() FROM unnest(${ids as DeviceId[]}::text[]) AS heard(id)
     WHERE NOT EXISTS (SELECT 1 FROM tombstone WHERE tombstone.device = heard.id)
+    ORDER BY heard.id
     ON CONFLICT (id) DO NOTHING
     RETURNING id`;
   const tombstones = await database.tombstone.findMany({

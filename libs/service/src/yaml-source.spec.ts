@@ -58,6 +58,20 @@ describe('a file of alert rules', () => {
     expect(faultsOf(text)).not.toEqual([]);
   });
 
+  it('may be JSON in one line, whatever stands in its texts', () => {
+    const summary = `${'a - b ? c : d '.repeat(10)}[{`;
+    const rules = Array.from({ length: 20 }, (_, index) => ({ name: `r${index}`, kind: 'presence', summary }));
+    expect(new YamlSource(JSON.stringify({ rules })).as(alertRuleFileSchema).rules).toMatchObject(rules);
+  });
+
+  it('is refused for JSON of too many levels, of which those in its texts are none', () => {
+    const levels = (count: number): string => `${'["\\"[[", '.repeat(count)}1${']'.repeat(count)}`;
+    expect(faultsOf(levels(100))).toMatchObject([{ message: expect.stringMatching(/expected object/) as unknown }]);
+    expect(faultsOf(levels(101))).toEqual([
+      { line: 1, column: 901, path: '', message: 'more than 100 levels within each other' },
+    ]);
+  });
+
   it('is refused for aliases that would grow without end', () => {
     const bomb = ['a0: &a0 [x, x, x, x, x, x, x, x, x]'];
     for (let index = 1; index < 9; index += 1)

@@ -113,11 +113,11 @@ export class YamlSource {
 
 /**
  * Where a text may be nested too deeply, by its brackets and its indicators alone: those within quotes count as well, of
- * which nobody has so many.
+ * which nobody has so many in a line, unless it is JSON.
  */
 function tooDeepAt(text: string): Pick<YamlFault, 'line' | 'column'> | undefined {
   let depth = 0;
-  for (const [index, line] of text.split('\n').entries()) {
+  for (const [index, line] of withoutJsonTexts(text).split('\n').entries()) {
     // `- - - x` opens a level with each indicator; the indentation of a line is at least its depth.
     const indicators = line.match(/(?:^|[ \t])[-?:](?=[ \t]|$)/g)?.length ?? 0;
     if (depth + indicators > MAX_DEPTH) return { line: index + 1, column: 1 };
@@ -127,4 +127,15 @@ function tooDeepAt(text: string): Pick<YamlFault, 'line' | 'column'> | undefined
     }
   }
   return undefined;
+}
+
+/** Blanks the texts within JSON; any other text is answered as it is, because quotes may mean something else in it. */
+function withoutJsonTexts(text: string): string {
+  try {
+    JSON.parse(text);
+  } catch {
+    // It is no JSON.
+    return text;
+  }
+  return text.replace(/"[^"\\]*(?:\\.[^"\\]*)*"/g, (quoted) => '"'.repeat(quoted.length));
 }
