@@ -34,6 +34,22 @@ const SILENCE_LIMIT_MS = 45_000;
 
 describe('presence', () => {
   it(
+    'P10 a birth that expires at the broker and is not published anew is lost by our own clock',
+    { timeout: 120_000 },
+    async () => {
+      const expiry = ['-D', 'publish', 'message-expiry-interval'];
+      await say('fading', { status: 'online', session: 1 }, ...expiry, '600');
+      await becomes('fading', { state: 'online' }, 5_000);
+      await say('fading', { status: 'online', session: 1 }, ...expiry, '3');
+      await becomes('fading', { state: 'lost', reason: 'expired' }, SILENCE_LIMIT_MS);
+      expect(await retained(address, 'devices/fading/status')).toEqual([]);
+      const { history } = await historyOf('fading');
+      expect(history).toHaveLength(2);
+      expect(history[0]?.evidence.rule).toBe('its birth has expired and was not published anew');
+    },
+  );
+
+  it(
     'P13 a sleeper is asleep, lost where it does not come back in time, and not asleep again when the service is',
     { timeout: 120_000 },
     async () => {
@@ -60,22 +76,6 @@ describe('presence', () => {
         ['online', 'asleep', 'sleep'],
         ['unknown', 'online', 'birth'],
       ]);
-    },
-  );
-
-  it(
-    'P10 a birth that expires at the broker and is not published anew is lost by our own clock',
-    { timeout: 120_000 },
-    async () => {
-      const expiry = ['-D', 'publish', 'message-expiry-interval'];
-      await say('fading', { status: 'online', session: 1 }, ...expiry, '600');
-      await becomes('fading', { state: 'online' }, 5_000);
-      await say('fading', { status: 'online', session: 1 }, ...expiry, '3');
-      await becomes('fading', { state: 'lost', reason: 'expired' }, SILENCE_LIMIT_MS);
-      expect(await retained(address, 'devices/fading/status')).toEqual([]);
-      const { history } = await historyOf('fading');
-      expect(history).toHaveLength(2);
-      expect(history[0]?.evidence.rule).toBe('its birth has expired and was not published anew');
     },
   );
 
