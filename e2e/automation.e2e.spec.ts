@@ -238,9 +238,11 @@ describe('what is not news', () => {
 
   it('is carried to the other brokers once: a room command that a device sends', async () => {
     await say(0, 'home/porch/light/command', '55', false);
-    await until(() => expect(commands('porch')).toEqual(['0:55', '1:55 relayed']));
+    // The brokers have connections of their own: which is heard first is chance.
+    const inAll = (): readonly string[] => [...commands('porch')].sort();
+    await until(() => expect(inAll()).toEqual(['0:55', '1:55 relayed']));
     await delay(1_000);
-    expect(commands('porch')).toEqual(['0:55', '1:55 relayed']);
+    expect(inAll()).toEqual(['0:55', '1:55 relayed']);
   });
 });
 
