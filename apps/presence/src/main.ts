@@ -23,7 +23,7 @@ const configurationSchema = z.object({ ...serviceVariables, ...brokerVariables, 
 
 await runService('presence', configurationSchema, ({ configuration, logger, metrics }) => {
   const database = openDatabase(configuration.MUSTER_POSTGRES_URL, 'presence');
-  const tombstones = new TombstoneSet(database, configuration.MUSTER_POSTGRES_URL, (error) =>
+  const tombstones = new TombstoneSet('presence', database, configuration.MUSTER_POSTGRES_URL, (error) =>
     logger.warn({ err: error }, 'tombstones not refreshed'),
   );
   const store = new PresenceStore(database, (error) =>

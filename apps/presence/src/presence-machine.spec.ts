@@ -61,6 +61,24 @@ describe('presence', () => {
     expect(after(...messages)).toMatchObject({ state, reason });
   });
 
+  it('P3 believes a device without session numbers at the broker of its last birth', () => {
+    const said: readonly [StatusMessage, string, string][] = [
+      [birth(), 'a', 'online at a'],
+      [birth(), 'b', 'online at b'],
+      [will(), 'a', 'online at b'],
+      [goodbye(), 'a', 'online at b'],
+      [will(), 'b', 'lost at b'],
+      [will(), 'a', 'lost at b'],
+      [birth(), 'a', 'online at a'],
+    ];
+    let record: PresenceRecord | undefined;
+    for (const [message, broker, expected] of said) {
+      const decision = decide(record, input(message, { broker }));
+      if (decision.kind === 'changed' || decision.kind === 'renewed') record = decision.record;
+      expect(`${record?.state} at ${record?.evidence.broker}`).toBe(expected);
+    }
+  });
+
   it('names the reset of a counter as the rule', () => {
     expect(after(birth(50), birth(1))?.evidence.rule).toMatch(/counter was reset/);
   });

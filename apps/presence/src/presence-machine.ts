@@ -72,6 +72,8 @@ export function decide(before: PresenceRecord | undefined, input: StatusInput): 
         : 'a live birth wins';
     return changed(before, input, { state: 'online', reason: 'birth', rule });
   }
+  if (isElsewhere(before, input))
+    return { kind: 'ignored', rule: 'an offline at another broker than the birth says nothing about its connection' };
   if (isOld) return { kind: 'ignored', rule: 'an offline of an older session says nothing about the current one' };
   if (message.kind === 'graceful') {
     return changed(before, input, {
@@ -108,7 +110,16 @@ function changed(
       : wakeInMs > 0
         ? input.receivedAtMs + wakeInMs * SLEEP_TOLERANCE
         : null;
+  const evidence: Evidence = {
+    broker: input.broker,
+    topic: input.topic,
+    payload: printable(input.payload),
+    retained: input.retained,
+    rule: next.rule,
+  };
   if (isSame) {
+    const hasMoved = message.kind === 'birth' && !input.retained && before.evidence.broker !== input.broker;
+    if (hasMoved) return { kind: 'renewed', record: { ...before, dueAtMs, evidence } };
     // When a goodbye that is replayed was said, nobody knows.
     const isRenewed = dueAtMs !== before.dueAtMs && !(input.retained && message.kind === 'graceful');
     return isRenewed ? { kind: 'renewed', record: { ...before, wakeExpectedAtMs, dueAtMs } } : { kind: 'confirmed' };
@@ -128,13 +139,7 @@ function changed(
       superseded,
       wakeExpectedAtMs,
       dueAtMs,
-      evidence: {
-        broker: input.broker,
-        topic: input.topic,
-        payload: printable(input.payload),
-        retained: input.retained,
-        rule: next.rule,
-      },
+      evidence,
     },
   };
 }
@@ -172,6 +177,11 @@ function isLeftBehind(before: PresenceRecord | undefined, { message, retained, e
   if (!retained || before === undefined || isNews(before, message.session ?? null)) return false;
   if (before.reason === 'expired') return message.kind !== 'birth' || expirySeconds === undefined;
   return before.reason === 'overslept';
+}
+
+/** Without session numbers, where it was said is what tells an old connection from the current one (mqtt-pitfalls P3). */
+function isElsewhere(before: PresenceRecord | undefined, { message, broker }: StatusInput): boolean {
+  return before?.state === 'online' && message.session === undefined && before.evidence.broker !== broker;
 }
 
 function isNews(before: PresenceRecord | undefined, session: number | null): boolean {
