@@ -286,6 +286,12 @@ async function main() {
     case 'e2e:kubernetes':
       await runScript('vitest/vitest.mjs', ['run', '--config', 'vitest.kubernetes.config.ts', ...rest]);
       return;
+    case 'races':
+      await runScript('vitest/vitest.mjs', [
+        ...['run', '--project', 'e2e', 'e2e/races', '--reporter', './e2e/races/table.reporter.ts'],
+        ...['--reporter', './vitest.reporter.ts', ...rest],
+      ]);
+      return;
     case 'security':
       await runScript('jiti/lib/jiti-cli.mjs', ['e2e/security/main.ts', ...rest]);
       return;
