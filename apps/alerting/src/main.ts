@@ -71,7 +71,7 @@ if (process.argv.includes('--print-openapi')) {
     const receivers = loadReceivers(configuration.MUSTER_ALERTING_RECEIVERS, process.env);
     const database = openDatabase(configuration.MUSTER_POSTGRES_URL, 'alerting', 8);
     const brokers = brokerTargets(configuration);
-    const tombstones = new TombstoneSet(database, configuration.MUSTER_POSTGRES_URL, (error) =>
+    const tombstones = new TombstoneSet('alerting', database, configuration.MUSTER_POSTGRES_URL, (error) =>
       logger.warn({ err: error }, 'tombstones not refreshed'),
     );
     const store = new AlertStore(database);

@@ -1,4 +1,5 @@
 import {
+  decommissionPreviewSchema,
   decommissionReportSchema,
   devicePageSchema,
   deviceSchema,
@@ -141,11 +142,35 @@ async function showPresence(
   if (next !== null) say('(there are older ones: --limit shows more)');
 }
 
+/** What taking a device out of service would do. */
+async function previewDecommission(target: ApiTarget, id: string, output: OutputOptions): Promise<boolean> {
+  const preview = await waitingFor(
+    `looking on every broker what there is of ${id}`,
+    callApi(target, 'POST', `/devices/${encodeURIComponent(id)}/decommission?dryRun=true`, decommissionPreviewSchema),
+  );
+  if (output.json) write(JSON.stringify(preview));
+  else {
+    write(`${id}: nothing has been changed`);
+    write(preview.hasAccount ? 'its account would be taken away' : 'it has no account');
+    if (preview.wouldClear.length > 0) {
+      write(
+        table(
+          ['BROKER', 'WOULD CLEAR', 'BYTES'],
+          preview.wouldClear.map(({ broker, topic, bytes }) => [broker, topic, String(bytes)]),
+        ),
+      );
+    } else write('no retained message was found');
+    for (const { topic, owner } of preview.wouldKeep) write(`would keep: ${plain(topic)}, which ${owner} owns as well`);
+    for (const fault of preview.faults) write(fault);
+  }
+  return preview.faults.length === 0;
+}
+
 /** The report of taking a device out of service; answers whether it is verified. */
 async function decommissionDevice(target: ApiTarget, id: string, output: OutputOptions): Promise<boolean> {
   const report: DecommissionReport = await waitingFor(
     `decommissioning ${id}: waiting until every broker has let go of it, and looking again`,
-    callApi(target, 'POST', `/devices/${encodeURIComponent(id)}/decommission`, decommissionReportSchema),
+    callApi(target, 'POST', `/devices/${encodeURIComponent(id)}/decommission?wait=30s`, decommissionReportSchema),
   );
   if (output.json) {
     write(JSON.stringify(report));
@@ -163,6 +188,7 @@ async function decommissionDevice(target: ApiTarget, id: string, output: OutputO
   for (const { broker, topic } of report.after) write(`still there: ${plain(topic)} on ${broker}`);
   for (const { topic, owner } of report.kept) write(`kept: ${plain(topic)}, which ${owner} owns as well`);
   for (const line of report.notDone) write(`not done: ${line}`);
+  if (report.state !== 'verified') write('it goes on by itself; the same command shows how far it is');
   return report.state === 'verified';
 }
 
@@ -201,8 +227,10 @@ export function addDecommissionCommand(muster: Command): void {
     muster
       .command('decommission')
       .description('take a device out of service for good, and prove that no retained message of it is left')
-      .argument('<device>', 'its id', deviceArgument),
-  ).action(async (id: string, options: OutputOptions, command: Command) => {
-    if (!(await decommissionDevice(apiTarget(command), id, options))) process.exitCode = EXIT_FAILURE;
+      .argument('<device>', 'its id', deviceArgument)
+      .option('--dry-run', 'only show what would be cleared'),
+  ).action(async (id: string, options: OutputOptions & { dryRun?: true }, command: Command) => {
+    const run = options.dryRun === true ? previewDecommission : decommissionDevice;
+    if (!(await run(apiTarget(command), id, options))) process.exitCode = EXIT_FAILURE;
   });
 }

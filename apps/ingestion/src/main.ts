@@ -40,7 +40,7 @@ await runService('ingestion', configurationSchema, ({ configuration, logger, met
   }
   const database = openDatabase(configuration.MUSTER_POSTGRES_URL, 'ingestion');
   const influx = new Influx(influxTarget(configuration));
-  const tombstones = new TombstoneSet(database, configuration.MUSTER_POSTGRES_URL, (error) =>
+  const tombstones = new TombstoneSet('ingestion', database, configuration.MUSTER_POSTGRES_URL, (error) =>
     logger.warn({ err: error }, 'tombstones not refreshed'),
   );
   const ingestionMetrics = new IngestionMetrics(metrics);

@@ -1,18 +1,25 @@
 import {
   ownableTopics,
+  type DecommissionPreview,
   type DecommissionReport,
+  type Device,
   type DeviceId,
   type DeviceInfo,
   type TopicMap,
 } from '@muster/contract';
-import { BrokerConnection, readRetained, type BrokerTarget } from '@muster/broker';
-import { TOMBSTONE_CHANNEL, type Prisma, type PrismaClient } from '@muster/database';
-import { isReservedDeviceId, type AccountStore } from '@muster/security';
+import type { BrokerTarget } from '@muster/broker';
+import { TOMBSTONE_CHANNEL, whenTombstonesApplied, type Prisma, type PrismaClient } from '@muster/database';
+import type { AccountStore } from '@muster/security';
 import { ProblemError, type Logger } from '@muster/service';
 import type { Credentials } from './credentials.ts';
-import { decommissionReport, retainedMessage, split, type BrokerProof, type SharedTopic } from './retained-proof.ts';
+import { clearTraces, findTraces, type TraceScope } from './device-traces.ts';
+import { decommissionReport, type SharedTopic } from './retained-proof.ts';
 
-const BROKER_TIMEOUT_MS = 5_000;
+const SERVICES_LIMIT_MS = 6_000;
+const RESUME_EVERY_MS = 2_000;
+const MAX_RESUMED = 4;
+const FIRST_PAUSE_MS = 2_000;
+const LONGEST_PAUSE_MS = 60_000;
 
 /** What decommissioning is made of. */
 export interface DecommissioningParts {
@@ -28,30 +35,66 @@ export interface DecommissioningParts {
 
 /**
  * Takes devices out of service for good (the order of mqtt-pitfalls R13): a tombstone first, and its account away, so
- * that it is disconnected and not let in again; then its session is ended, and every retained message of the device is found, cleared
- * and looked for again over a fresh connection, on every broker. History in InfluxDB stays.
+ * that it is disconnected and not let in again, and every service refuses what still comes; then its session is ended,
+ * and every retained message of the device is found, cleared and looked for again over a fresh connection, on every
+ * broker. What is begun is on record and goes on by itself, also in another process, until it is verified. History in
+ * InfluxDB stays.
  */
 export class Decommissioning {
   /** One run a device at a time: a second call shares the first one's result. */
   readonly #running = new Map<DeviceId, Promise<DecommissionReport>>();
-
+  /** Of those that are not verified yet: when to go on, and the pause after that. */
+  readonly #pauses = new Map<string, { readonly untilMs: number; readonly pauseMs: number }>();
   readonly #parts: DecommissioningParts;
+  #timer: NodeJS.Timeout | undefined;
 
   constructor(parts: DecommissioningParts) {
     this.#parts = parts;
   }
 
+  /** Goes on with what is begun and not verified, now and whenever there is something. */
+  start(): void {
+    this.#timer = setInterval(() => void this.#resume(), RESUME_EVERY_MS);
+  }
+
+  /** Begins nothing more, and finishes the attempts under way. */
+  async close(): Promise<void> {
+    clearInterval(this.#timer);
+    await Promise.allSettled(this.#running.values());
+  }
+
   /**
-   * Decommissions a device. Called again it looks again: the first report comes back where nothing reappeared, and what
-   * did reappear is cleared.
+   * Decommissions a device, and answers with the report as it is when `waitMs` has passed. Called again it looks again:
+   * the first report comes back where nothing reappeared, and what did reappear is cleared.
    * @throws ProblemError 404
    */
-  async decommission(id: DeviceId): Promise<DecommissionReport> {
-    const running = this.#running.get(id);
-    if (running !== undefined) return running;
-    const run = this.#run(id).finally(() => this.#running.delete(id));
-    this.#running.set(id, run);
-    return run;
+  async decommission(id: DeviceId, waitMs: number): Promise<DecommissionReport> {
+    const run = this.#attempt(id);
+    let timer: NodeJS.Timeout | undefined;
+    const limit = new Promise<undefined>((resolve) => (timer = setTimeout(() => resolve(undefined), waitMs)));
+    try {
+      return (await Promise.race([run, limit])) ?? (await this.#begun(id)) ?? (await run);
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  /**
+   * What decommissioning a device would do.
+   * @throws ProblemError 404
+   */
+  async preview(id: DeviceId): Promise<DecommissionPreview> {
+    const { brokers, accounts } = this.#parts;
+    const scope = await this.#scope(id, await this.#device(id));
+    const found = await Promise.all(brokers.map((broker) => findTraces(broker, scope)));
+    return {
+      device: id,
+      hasAccount: await accounts.has(id),
+      filters: [...scope.filters],
+      wouldClear: found.flatMap(({ before }) => before),
+      wouldKeep: [...new Map(found.flatMap(({ kept }) => kept.map((one) => [one.topic, one] as const))).values()],
+      faults: found.flatMap(({ broker, fault }) => (fault === undefined ? [] : [`${broker}: ${fault}`])),
+    };
   }
 
   /**
@@ -59,45 +102,99 @@ export class Decommissioning {
    * @throws ProblemError 404
    */
   async report(id: DeviceId): Promise<DecommissionReport> {
+    const report = await this.#begun(id);
+    if (report === undefined) throw new ProblemError(404, `${id} has not been decommissioned`);
+    return report;
+  }
+
+  async #begun(id: DeviceId): Promise<DecommissionReport | undefined> {
     const row = await this.#parts.database.decommission.findUnique({ where: { device: id } });
-    if (row === null) throw new ProblemError(404, `${id} has not been decommissioned`);
-    return storedReport(row.report);
+    return row === null ? undefined : storedReport(row.report);
+  }
+
+  async #device(id: DeviceId): Promise<Pick<Device, 'info'>> {
+    const device = await this.#parts.database.device.findUnique({ where: { id } });
+    if (device === null) throw new ProblemError(404, `no device ${id} has been heard or registered`);
+    return { info: device.info as DeviceInfo | null };
+  }
+
+  #attempt(id: DeviceId): Promise<DecommissionReport> {
+    const running = this.#running.get(id);
+    if (running !== undefined) return running;
+    const run = this.#run(id).finally(() => this.#running.delete(id));
+    // Whoever does not wait any more is not told of a failure; the next attempt is.
+    run.catch((error: unknown) => {
+      if (error instanceof ProblemError) return;
+      this.#parts.logger.warn({ err: error, device: id }, 'decommissioning is tried again');
+    });
+    this.#running.set(id, run);
+    return run;
+  }
+
+  async #resume(): Promise<void> {
+    const { database, logger } = this.#parts;
+    try {
+      const left = await database.decommission.findMany({ where: { state: 'incomplete' }, select: { device: true } });
+      const isLeft = new Set(left.map(({ device }) => device));
+      for (const device of this.#pauses.keys()) if (!isLeft.has(device)) this.#pauses.delete(device);
+      for (const { device } of left) {
+        if (this.#running.size >= MAX_RESUMED) return;
+        const nowMs = Date.now();
+        const { untilMs, pauseMs } = this.#pauses.get(device) ?? { untilMs: 0, pauseMs: FIRST_PAUSE_MS };
+        if (untilMs > nowMs || this.#running.has(device as DeviceId)) continue;
+        this.#pauses.set(device, {
+          untilMs: nowMs + pauseMs,
+          pauseMs: Math.min(pauseMs * 2, LONGEST_PAUSE_MS),
+        });
+        this.#attempt(device as DeviceId).catch(() => undefined);
+      }
+    } catch (error) {
+      logger.warn({ err: error }, 'which decommissionings are not verified yet could not be read');
+    }
   }
 
   async #run(id: DeviceId): Promise<DecommissionReport> {
-    const device = await this.#parts.database.device.findUnique({ where: { id } });
-    if (device === null) throw new ProblemError(404, `no device ${id} has been heard or registered`);
-    const earlier = await this.#parts.database.decommission.findUnique({ where: { device: id } });
-    const requestedAt = earlier?.requestedAt ?? new Date();
-    const account = await this.#account(
-      id,
-      await this.#entomb(id),
-      earlier === null ? undefined : storedReport(earlier.report),
+    const { database, logger, brokers } = this.#parts;
+    const device = await this.#device(id);
+    const { version, revoked, first } = await this.#begin(id);
+    const requestedAt = new Date(first.requestedAt);
+    const [services, account] = await Promise.all([
+      whenTombstonesApplied(database, SERVICES_LIMIT_MS),
+      this.#account(id, { version, revoked }, first),
+    ]);
+    const scope = await this.#scope(id, device);
+    // What a service still takes from the device could come back as soon as it is cleared.
+    const isRefused = services.every(({ applied }) => applied);
+    const proofs = await Promise.all(
+      (isRefused ? brokers : []).map((broker) =>
+        clearTraces(broker, scope, (error) =>
+          logger.warn({ err: error, device: id, broker: broker.name }, 'decommissioning could not finish on a broker'),
+        ),
+      ),
     );
-
-    const owned = ownableTopics(id, (device.info as DeviceInfo | null)?.topics ?? [], this.#parts.topicMap);
-    const others = [...(await this.#othersClaims(id)), ...(await this.#othersByName(id, owned))];
-    const filters = [...new Set([...this.#parts.topicMap.deviceFilters(id), ...owned])];
-    const proofs = await Promise.all(this.#parts.brokers.map((broker) => this.#clear(id, broker, filters, others)));
-    const report = decommissionReport({ device: id, requestedAt, now: new Date(), account, filters, proofs });
-
-    const first = earlier === null ? undefined : storedReport(earlier.report);
-    if (first?.state === 'verified' && report.state === 'verified' && report.before.length === 0) return first;
-    const merged =
-      first === undefined
-        ? report
-        : { ...report, before: [...first.before, ...report.before], cleared: [...first.cleared, ...report.cleared] };
+    const { filters } = scope;
+    const report = decommissionReport({ device: id, requestedAt, now: new Date(), services, account, filters, proofs });
+    if (first.state === 'verified' && report.state === 'verified' && report.before.length === 0) return first;
+    const merged = {
+      ...report,
+      before: [...first.before, ...report.before],
+      cleared: [...first.cleared, ...report.cleared],
+    };
     await this.#keep(merged);
-    this.#parts.logger.info({ device: id, state: merged.state, cleared: merged.cleared.length }, 'decommissioned');
+    logger.info({ device: id, state: merged.state, cleared: merged.cleared.length }, 'decommissioned');
     return merged;
   }
 
   /**
-   * From here on no service takes the device for a new one. Answers the newest version of the accounts, in which it has
-   * none, also where it was taken away by an earlier call that could not wait for the brokers; and whether it was now.
+   * From here on no service takes the device for a new one, and the decommissioning is on record. Answers the newest
+   * version of the accounts, in which it has none, also where it was taken away by an earlier attempt; whether it was
+   * now; and the report so far.
    */
-  async #entomb(id: DeviceId): Promise<{ readonly version: bigint; readonly revoked: boolean }> {
-    return this.#parts.database.$transaction(async (transaction) => {
+  async #begin(
+    id: DeviceId,
+  ): Promise<{ readonly version: bigint; readonly revoked: boolean; readonly first: DecommissionReport }> {
+    const { database, accounts, managed } = this.#parts;
+    return database.$transaction(async (transaction) => {
       // First, as credentials do: the two wait for each other, and whoever comes second sees what the first did.
       await transaction.device.updateMany({
         where: { id, state: { in: ['discovered', 'registered'] } },
@@ -105,24 +202,42 @@ export class Decommissioning {
       });
       await transaction.tombstone.createMany({ data: [{ device: id }], skipDuplicates: true });
       await transaction.$executeRaw`SELECT pg_notify(${TOMBSTONE_CHANNEL}, ${id})`;
-      const revoked = await this.#parts.accounts.revoke(transaction, id);
-      return {
-        version: revoked ?? (await this.#parts.accounts.versionIn(transaction)),
-        revoked: revoked !== undefined,
-      };
+      const revoked = await accounts.revoke(transaction, id);
+      const version = revoked ?? (await accounts.versionIn(transaction));
+      const requestedAt = new Date();
+      const empty = decommissionReport({
+        ...{ device: id, requestedAt, now: requestedAt, services: [], filters: [], proofs: [] },
+        account: {
+          state: !managed ? 'external' : revoked === undefined ? 'none' : 'revoked',
+          ...{ version: managed ? Number(version) : null, brokers: [] },
+        },
+      });
+      const { report } = await transaction.decommission.upsert({
+        where: { device: id },
+        create: { device: id, state: empty.state, report: empty, requestedAt },
+        update: {},
+      });
+      return { version, revoked: revoked !== undefined, first: storedReport(report) };
     });
   }
 
-  /** Waits until the brokers have accounts without this one; a later call goes on where the first one could not. */
+  /** Waits until the brokers have accounts without this one; a later attempt goes on where an earlier one could not. */
   async #account(
     id: DeviceId,
     { version, revoked }: { readonly version: bigint; readonly revoked: boolean },
-    earlier: DecommissionReport | undefined,
+    first: DecommissionReport,
   ): Promise<DecommissionReport['account']> {
     if (!this.#parts.managed) return { state: 'external', version: null, brokers: [] };
     const { brokers } = await this.#parts.credentials.revocation(id, version);
-    const state = revoked || earlier?.account.state === 'revoked' ? 'revoked' : 'none';
+    const state = revoked || first.account.state === 'revoked' ? 'revoked' : 'none';
     return { state, version: Number(version), brokers };
+  }
+
+  async #scope(id: DeviceId, { info }: Pick<Device, 'info'>): Promise<TraceScope> {
+    const { topicMap } = this.#parts;
+    const owned = ownableTopics(id, info?.topics ?? [], topicMap);
+    const others = [...(await this.#othersClaims(id)), ...(await this.#othersByName(id, owned))];
+    return { device: id, filters: [...new Set([...topicMap.deviceFilters(id), ...owned])], others };
   }
 
   /** Topics that other devices in service say they own: where this one owns them too, they are cleared with the last. */
@@ -148,57 +263,6 @@ export class Decommissioning {
     return named.filter(({ owner }) => inService.some((device) => device.id === owner));
   }
 
-  async #clear(
-    id: DeviceId,
-    broker: BrokerTarget,
-    filters: readonly string[],
-    others: readonly SharedTopic[],
-  ): Promise<BrokerProof> {
-    const before: BrokerProof['before'][number][] = [];
-    const cleared: BrokerProof['cleared'][number][] = [];
-    let session = false;
-    try {
-      session = await this.#endSession(id, broker);
-      const { own, kept } = split(await readRetained(broker, filters, BROKER_TIMEOUT_MS), others);
-      const found = own.map(retainedMessage);
-      before.push(...found);
-      if (found.length > 0) {
-        const connection = new BrokerConnection({
-          broker,
-          clientId: `muster-clear-${crypto.randomUUID()}`,
-          sessionExpirySeconds: 0,
-        });
-        try {
-          await connection.whenReady(BROKER_TIMEOUT_MS);
-          for (const message of found) {
-            const reasonCode = await connection.publish(message.topic, '', { qos: 1, retain: true });
-            cleared.push({ ...message, clearedAt: new Date().toISOString(), reasonCode });
-          }
-        } finally {
-          await connection.close(0);
-        }
-      }
-      const after = split(await readRetained(broker, filters, BROKER_TIMEOUT_MS), others).own.map(retainedMessage);
-      return { broker: broker.name, session, before, cleared, after, kept, fault: undefined };
-    } catch (error) {
-      const fault = `not verified: ${error instanceof Error ? error.message : String(error)}; call again to go on`;
-      this.#parts.logger.warn({ err: error, broker: broker.name }, 'decommissioning could not finish on a broker');
-      return { broker: broker.name, session, before, cleared, after: [], kept: [], fault };
-    }
-  }
-
-  /** Takes the device's place and leaves: what was queued for it would else reach whoever gets its id (mqtt-pitfalls R9). */
-  async #endSession(id: DeviceId, broker: BrokerTarget): Promise<boolean> {
-    if (isReservedDeviceId(id)) return false;
-    const connection = new BrokerConnection({ broker, clientId: id, sessionExpirySeconds: 0 });
-    try {
-      await connection.whenReady(BROKER_TIMEOUT_MS);
-      return true;
-    } finally {
-      await connection.close(0);
-    }
-  }
-
   async #keep(report: DecommissionReport): Promise<void> {
     const values = {
       state: report.state,
@@ -219,11 +283,12 @@ export class Decommissioning {
   }
 }
 
-/** A report as it was kept; those of earlier versions say nothing of accounts and sessions. */
+/** A report as it was kept; those of earlier versions say nothing of accounts, services and sessions. */
 function storedReport(report: unknown): DecommissionReport {
   return {
     account: { state: 'none', version: null, brokers: [] },
+    services: [],
     sessions: [],
-    ...(report as Omit<DecommissionReport, 'account' | 'sessions'>),
+    ...(report as Omit<DecommissionReport, 'account' | 'services' | 'sessions'>),
   };
 }

@@ -4,6 +4,8 @@ import {
   credentialsListSchema,
   credentialsRequestSchema,
   credentialsSchema,
+  decommissionPreviewSchema,
+  decommissionQuerySchema,
   decommissionReportSchema,
   decommissionRequestSchema,
   deviceIdSchema,
@@ -18,6 +20,8 @@ import {
   type CredentialsList,
   type CredentialsRequest,
   type Credentials as DeviceCredentials,
+  type DecommissionPreview,
+  type DecommissionQuery,
   type DecommissionReport,
   type DecommissionRequest,
   type Device,
@@ -32,6 +36,7 @@ import {
 } from '@muster/contract';
 import { ApiProblem, RequireScope } from '@muster/service/rest';
 import type { Response } from 'express';
+import { z } from 'zod';
 import { Credentials } from './credentials.ts';
 import { Decommissioning } from './decommissioning.ts';
 import { Devices } from './devices.ts';
@@ -102,22 +107,24 @@ export class DevicesController {
   @ApiOperation({ summary: 'Take a device out of service for good and prove that no retained message of it is left' })
   @ApiResponse({
     status: 200,
-    description: 'Verified: nothing is left on any broker',
-    standardSchema: decommissionReportSchema,
+    description: 'Verified: nothing is left on any broker. With dryRun what would be cleared',
+    standardSchema: z.union([decommissionReportSchema, decommissionPreviewSchema]),
   })
   @ApiResponse({
     status: 202,
-    description: 'Not yet verified everywhere; call again to go on',
+    description: 'Not yet verified everywhere; it goes on by itself, and Location has the report',
     standardSchema: decommissionReportSchema,
   })
   @ApiProblem(401, 403, 404, 422)
   async decommission(
     @Param('id', { schema: deviceIdSchema }) id: DeviceId,
+    @Query({ schema: decommissionQuerySchema }) { wait, dryRun }: DecommissionQuery,
     @Body({ schema: decommissionRequestSchema }) _request: DecommissionRequest,
     @Res({ passthrough: true }) response: Response,
-  ): Promise<DecommissionReport> {
-    const report = await this.decommissioning.decommission(id);
-    if (report.state !== 'verified') response.status(202);
+  ): Promise<DecommissionReport | DecommissionPreview> {
+    if (dryRun === 'true') return this.decommissioning.preview(id);
+    const report = await this.decommissioning.decommission(id, Number.parseInt(wait, 10) * 1_000);
+    if (report.state !== 'verified') response.status(202).location(`/api/v1/devices/${id}/decommission`);
     return report;
   }
 

@@ -73,6 +73,9 @@ if (process.argv.includes('--print-openapi')) {
     const managed = configuration.MUSTER_BROKER_ACCOUNTS === 'agent';
     const deviceBrokers = configuration.MUSTER_DEVICE_BROKERS ?? configuration.MUSTER_BROKERS;
     const credentials = new Credentials(database, accounts, deviceBrokers, managed, logger);
+    const decommissioning = new Decommissioning({
+      ...{ database, accounts, credentials, managed, brokers, topicMap, logger },
+    });
     const live = new LiveReadingFeed(brokers, logger, metrics);
     return {
       controllers: [...API_CONTROLLERS, ForwardController, InfoController],
@@ -90,10 +93,7 @@ if (process.argv.includes('--print-openapi')) {
         },
         { provide: Devices, useValue: new Devices(database) },
         { provide: InfoIntake, useValue: new InfoIntake(database, accounts) },
-        {
-          provide: Decommissioning,
-          useValue: new Decommissioning({ database, accounts, credentials, managed, brokers, topicMap, logger }),
-        },
+        { provide: Decommissioning, useValue: decommissioning },
       ],
       readiness: [
         { name: 'brokers', check: () => (transport.ready ? undefined : 'not every broker is connected') },
@@ -115,8 +115,9 @@ if (process.argv.includes('--print-openapi')) {
         application.connectMicroservice({ strategy: transport }, { inheritAppConfig: true });
         await application.startAllMicroservices();
         await live.start(CONNECT_TIMEOUT_MS);
+        decommissioning.start();
       },
-      stop: [() => live.close(), () => database.$disconnect()],
+      stop: [() => decommissioning.close(), () => live.close(), () => database.$disconnect()],
     };
   });
 }

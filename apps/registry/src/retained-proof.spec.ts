@@ -28,9 +28,14 @@ const revoked: DecommissionReport['account'] = {
   version: 7,
   brokers: [{ broker: 'mosquitto-0', applied: true }],
 };
-const report = (proofs: readonly BrokerProof[], account = revoked): DecommissionReport =>
+const report = (
+  proofs: readonly BrokerProof[],
+  account = revoked,
+  services: DecommissionReport['services'] = [{ service: 'presence@here', applied: true }],
+): DecommissionReport =>
   decommissionReport({
     account,
+    services,
     device: deviceId('a'),
     requestedAt: new Date(0),
     now: new Date(1),
@@ -61,6 +66,15 @@ describe('a decommission report', () => {
     ['one broker could not be asked', { ...clean, broker: 'mosquitto-1', fault: 'unreachable' }],
   ])('is incomplete when %s', (_, proof) => {
     expect(report([clean, proof])).toMatchObject({ state: 'incomplete', verifiedAt: null });
+  });
+
+  it('is incomplete while a service would take the device for a new one, and before any broker was looked at', () => {
+    const services = [{ service: 'ingestion@here', applied: false }];
+    expect(report([], revoked, services)).toMatchObject({
+      state: 'incomplete',
+      notDone: expect.arrayContaining([expect.stringContaining('ingestion@here: does not refuse')]),
+    });
+    expect(report([]).state).toBe('incomplete');
   });
 
   it('is incomplete while a broker may still let the device in', () => {

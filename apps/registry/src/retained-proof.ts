@@ -48,15 +48,18 @@ export function decommissionReport(input: {
   readonly device: DeviceId;
   readonly requestedAt: Date;
   readonly now: Date;
+  readonly services: readonly DecommissionReport['services'][number][];
   readonly account: DecommissionReport['account'];
   readonly filters: readonly string[];
   readonly proofs: readonly BrokerProof[];
 }): DecommissionReport {
-  const { proofs, account } = input;
+  const { proofs, account, services } = input;
   const after = proofs.flatMap((proof) => proof.after);
   const faults = proofs.flatMap(({ broker, fault }) => (fault === undefined ? [] : [`${broker}: ${fault}`]));
   const behind = account.brokers.filter(({ applied }) => !applied).map(({ broker }) => broker);
-  const verified = faults.length === 0 && after.length === 0 && behind.length === 0;
+  const deaf = services.filter(({ applied }) => !applied).map(({ service }) => service);
+  const verified =
+    proofs.length > 0 && faults.length === 0 && after.length === 0 && behind.length === 0 && deaf.length === 0;
   return {
     device: input.device,
     state: verified ? 'verified' : 'incomplete',
@@ -64,6 +67,7 @@ export function decommissionReport(input: {
     verifiedAt: verified ? input.now.toISOString() : null,
     brokers: proofs.map(({ broker }) => broker),
     account,
+    services: [...services],
     sessions: proofs.filter(({ session }) => session).map(({ broker }) => broker),
     filters: [...input.filters],
     before: proofs.flatMap((proof) => proof.before),
@@ -71,12 +75,12 @@ export function decommissionReport(input: {
     after,
     kept: uniqueByTopic(proofs.flatMap((proof) => proof.kept)),
     notDone: [
+      ...deaf.map((service) => `${service}: does not refuse its messages yet; nothing is cleared before it does`),
       ...faults,
-      ...behind.map((broker) => `${broker}: its agent has not taken the account away yet; call again to go on`),
+      ...behind.map((broker) => `${broker}: its agent has not taken the account away yet`),
       ...(account.state === 'external'
         ? ['account: these brokers have their accounts elsewhere; take it away there']
         : []),
-      'services: told of the tombstone and not waited for; they have it within milliseconds, at the latest after 5 s',
     ],
   };
 }

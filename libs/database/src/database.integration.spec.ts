@@ -15,7 +15,7 @@ import {
   waitForSchema,
 } from './migrations.ts';
 import { openSchemaEngine } from './schema-engine.ts';
-import { TOMBSTONE_CHANNEL, TombstoneSet } from './tombstones.ts';
+import { TOMBSTONE_CHANNEL, TombstoneSet, whenTombstonesApplied } from './tombstones.ts';
 
 const COLUMNS = `SELECT table_name, column_name, data_type, is_nullable, column_default FROM information_schema.columns
   WHERE table_schema = 'public' AND table_name <> '_prisma_migrations' ORDER BY 1, 2`;
@@ -197,7 +197,7 @@ describe('discovery and tombstones on a real PostgreSQL', () => {
   });
 
   it('knows of a new tombstone as soon as it is told, and of one that was taken away', async () => {
-    const set = new TombstoneSet(database, url, (error) => {
+    const set = new TombstoneSet('specification', database, url, (error) => {
       throw error;
     });
     await set.start();
@@ -211,5 +211,22 @@ describe('discovery and tombstones on a real PostgreSQL', () => {
     await database.$executeRaw`SELECT pg_notify(${TOMBSTONE_CHANNEL}, 'zombie')`;
     await vi.waitFor(() => expect(set.has('zombie')).toBe(false), { timeout: 2_000 });
     await set.close();
+  });
+
+  it('says which of the services that run have applied every tombstone, and forgets one that has left', async () => {
+    const set = new TombstoneSet('specification', database, url, (error) => {
+      throw error;
+    });
+    await set.start();
+    await database.$executeRaw`
+      INSERT INTO tombstone_consumer (consumer, applied_at)
+      VALUES ('hung@here', clock_timestamp()), ('gone@here', clock_timestamp() - interval '1 minute')`;
+    await database.tombstone.create({ data: { device: 'told' } });
+    expect(await whenTombstonesApplied(database, 1_000)).toEqual([
+      { service: 'hung@here', applied: false },
+      { service: expect.stringMatching(/^specification@/) as string, applied: true },
+    ]);
+    await set.close();
+    expect((await whenTombstonesApplied(database, 0)).map(({ service }) => service)).toEqual(['hung@here']);
   });
 });

@@ -6,7 +6,7 @@ import type { PrismaClient } from './client/client.ts';
 import { openSchemaEngine, type OpenSchemaEngine } from './schema-engine.ts';
 
 /** The newest migration that this build knows: a service is ready only when the database has it. */
-export const SCHEMA_VERSION = '20261123070000_presence_due';
+export const SCHEMA_VERSION = '20261123073000_tombstone_consumer';
 
 /** Held while migrations run, so that two migrating processes take turns. Any constant of our own does. */
 const MIGRATION_LOCK = 772_231_001;

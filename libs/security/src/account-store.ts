@@ -161,6 +161,11 @@ export class AccountStore {
     return (await transaction.accountVersion.findUnique({ where: { id: 1 } }))?.version ?? 0n;
   }
 
+  /** Whether a device has an account. */
+  async has(device: DeviceId): Promise<boolean> {
+    return (await this.database.brokerAccount.count({ where: { username: device, kind: 'device' } })) > 0;
+  }
+
   /** Takes a device's account away, in the transaction of the caller; answers the version, or undefined where it had none. */
   async revoke(transaction: Prisma.TransactionClient, device: DeviceId): Promise<bigint | undefined> {
     const { count } = await transaction.brokerAccount.deleteMany({ where: { username: device, kind: 'device' } });

@@ -8,6 +8,18 @@ export const decommissionRequestSchema = z.strictObject({}).optional();
 /** See {@link decommissionRequestSchema}. */
 export type DecommissionRequest = z.infer<typeof decommissionRequestSchema>;
 
+/** How a decommissioning is asked for. */
+export const decommissionQuerySchema = z.strictObject({
+  wait: z
+    .string()
+    .regex(/^[0-9]{1,2}s$/, 'expected seconds such as 10s, at most 99s')
+    .default('10s')
+    .describe('How long the answer may take; what is not done by then goes on by itself'),
+  dryRun: z.enum(['true', 'false']).default('false').describe('Only shows what would be cleared'),
+});
+/** See {@link decommissionQuerySchema}. */
+export type DecommissionQuery = z.infer<typeof decommissionQuerySchema>;
+
 /** One retained message as it was found on a broker. */
 export const retainedMessageSchema = z.object({
   broker: z.string(),
@@ -41,6 +53,9 @@ export const decommissionReportSchema = z
         brokers: z.array(z.object({ broker: z.string(), applied: z.boolean() })),
       })
       .describe('From here on no broker lets the device in'),
+    services: z
+      .array(z.object({ service: z.string(), applied: z.boolean() }))
+      .describe('Services that run, and whether they refuse what still comes from the device'),
     sessions: z.array(z.string()).describe('Brokers on which its session, with what was queued in it, was ended'),
     filters: z.array(z.string()).describe('Where retained messages were looked for, on every broker'),
     before: z.array(retainedMessageSchema),
@@ -49,8 +64,26 @@ export const decommissionReportSchema = z
     kept: z
       .array(z.object({ topic: z.string(), owner: z.string() }))
       .describe('Topics that another device owns as well; cleared with the last of them'),
-    notDone: z.array(z.string()).describe('Steps that this release does not take, or could not'),
+    notDone: z
+      .array(z.string())
+      .describe('Steps that are not done yet, and what they wait for; what others have to do'),
   })
   .meta({ id: 'DecommissionReport' });
 /** See {@link decommissionReportSchema}. */
 export type DecommissionReport = z.infer<typeof decommissionReportSchema>;
+
+/** What a decommissioning would do; nothing has been changed. */
+export const decommissionPreviewSchema = z
+  .object({
+    device: deviceIdSchema,
+    hasAccount: z.boolean().describe('Whether it has an account at the brokers, which would be taken away'),
+    filters: z.array(z.string()).describe('Where retained messages were looked for, on every broker'),
+    wouldClear: z.array(retainedMessageSchema),
+    wouldKeep: z
+      .array(z.object({ topic: z.string(), owner: z.string() }))
+      .describe('Topics that another device owns as well'),
+    faults: z.array(z.string()).describe('Brokers that could not be looked at, and why'),
+  })
+  .meta({ id: 'DecommissionPreview' });
+/** See {@link decommissionPreviewSchema}. */
+export type DecommissionPreview = z.infer<typeof decommissionPreviewSchema>;
