@@ -16,6 +16,13 @@ async function start(...args: readonly string[]): Promise<StartedSystem> {
   return system;
 }
 
+/** What the system has told of its processes; it may work again a moment before it says so. */
+async function told(system: StartedSystem, events: readonly (readonly [event: string, name: string])[]): Promise<void> {
+  await vi.waitFor(() => expect(system.events.map(({ event, name }) => [event, name])).toEqual(events), {
+    timeout: 10_000,
+  });
+}
+
 /** Processes that have a state folder in their command line, apart from starters. */
 function leftIn(dir: string): readonly string[] {
   return readdirSync('/proc')
@@ -292,7 +299,7 @@ describe('a running system', () => {
       timeout: 40_000,
       interval: 250,
     });
-    expect(system.events.map(({ event, name }) => [event, name])).toEqual([
+    await told(system, [
       ['ended', 'postgres'],
       ['restarted', 'postgres'],
     ]);
@@ -341,7 +348,7 @@ describe('a running system', () => {
         timeout: 40_000,
         interval: 250,
       });
-      expect(system.events.map(({ event, name }) => [event, name])).toEqual([
+      await told(system, [
         ['ended', engine],
         ['restarted', engine],
       ]);

@@ -33,6 +33,24 @@ export interface DecommissioningParts {
   readonly logger: Logger;
 }
 
+/** A decommissioning that is on record. */
+interface Begun {
+  readonly device: Pick<Device, 'info'>;
+  /** The newest version of the accounts, in which the device has none. */
+  readonly version: bigint;
+  /** Whether it had one until now. */
+  readonly revoked: boolean;
+  /** The report so far. */
+  readonly first: DecommissionReport;
+}
+
+/** An attempt under way. */
+interface Attempt {
+  /** The report so far, as soon as it is on record. */
+  readonly begun: Promise<DecommissionReport>;
+  readonly done: Promise<DecommissionReport>;
+}
+
 /**
  * Takes devices out of service for good (the order of mqtt-pitfalls R13): a tombstone first, and its account away, so
  * that it is disconnected and not let in again, and every service refuses what still comes; then its session is ended,
@@ -42,7 +60,7 @@ export interface DecommissioningParts {
  */
 export class Decommissioning {
   /** One run a device at a time: a second call shares the first one's result. */
-  readonly #running = new Map<DeviceId, Promise<DecommissionReport>>();
+  readonly #running = new Map<DeviceId, Attempt>();
   /** Of those that are not verified yet: when to go on, and the pause after that. */
   readonly #pauses = new Map<string, { readonly untilMs: number; readonly pauseMs: number }>();
   readonly #parts: DecommissioningParts;
@@ -60,7 +78,7 @@ export class Decommissioning {
   /** Begins nothing more, and finishes the attempts under way. */
   async close(): Promise<void> {
     clearInterval(this.#timer);
-    await Promise.allSettled(this.#running.values());
+    await Promise.allSettled([...this.#running.values()].map(({ done }) => done));
   }
 
   /**
@@ -69,11 +87,11 @@ export class Decommissioning {
    * @throws ProblemError 404
    */
   async decommission(id: DeviceId, waitMs: number): Promise<DecommissionReport> {
-    const run = this.#attempt(id);
+    const { begun, done } = this.#attempt(id);
     let timer: NodeJS.Timeout | undefined;
     const limit = new Promise<undefined>((resolve) => (timer = setTimeout(() => resolve(undefined), waitMs)));
     try {
-      return (await Promise.race([run, limit])) ?? (await this.#begun(id)) ?? (await run);
+      return (await Promise.race([done, limit])) ?? (await begun);
     } finally {
       clearTimeout(timer);
     }
@@ -102,14 +120,9 @@ export class Decommissioning {
    * @throws ProblemError 404
    */
   async report(id: DeviceId): Promise<DecommissionReport> {
-    const report = await this.#begun(id);
-    if (report === undefined) throw new ProblemError(404, `${id} has not been decommissioned`);
-    return report;
-  }
-
-  async #begun(id: DeviceId): Promise<DecommissionReport | undefined> {
     const row = await this.#parts.database.decommission.findUnique({ where: { device: id } });
-    return row === null ? undefined : storedReport(row.report);
+    if (row === null) throw new ProblemError(404, `${id} has not been decommissioned`);
+    return storedReport(row.report);
   }
 
   async #device(id: DeviceId): Promise<Pick<Device, 'info'>> {
@@ -118,17 +131,22 @@ export class Decommissioning {
     return { info: device.info as DeviceInfo | null };
   }
 
-  #attempt(id: DeviceId): Promise<DecommissionReport> {
+  #attempt(id: DeviceId): Attempt {
     const running = this.#running.get(id);
     if (running !== undefined) return running;
-    const run = this.#run(id).finally(() => this.#running.delete(id));
+    const beginning = this.#begin(id);
+    const attempt = {
+      begun: beginning.then(({ first }) => first),
+      done: beginning.then((begun) => this.#finish(id, begun)).finally(() => this.#running.delete(id)),
+    };
+    attempt.begun.catch(() => undefined);
     // Whoever does not wait any more is not told of a failure; the next attempt is.
-    run.catch((error: unknown) => {
+    attempt.done.catch((error: unknown) => {
       if (error instanceof ProblemError) return;
       this.#parts.logger.warn({ err: error, device: id }, 'decommissioning is tried again');
     });
-    this.#running.set(id, run);
-    return run;
+    this.#running.set(id, attempt);
+    return attempt;
   }
 
   async #resume(): Promise<void> {
@@ -146,17 +164,15 @@ export class Decommissioning {
           untilMs: nowMs + pauseMs,
           pauseMs: Math.min(pauseMs * 2, LONGEST_PAUSE_MS),
         });
-        this.#attempt(device as DeviceId).catch(() => undefined);
+        this.#attempt(device as DeviceId);
       }
     } catch (error) {
       logger.warn({ err: error }, 'which decommissionings are not verified yet could not be read');
     }
   }
 
-  async #run(id: DeviceId): Promise<DecommissionReport> {
+  async #finish(id: DeviceId, { device, version, revoked, first }: Begun): Promise<DecommissionReport> {
     const { database, logger, brokers } = this.#parts;
-    const device = await this.#device(id);
-    const { version, revoked, first } = await this.#begin(id);
     const requestedAt = new Date(first.requestedAt);
     const [services, account] = await Promise.all([
       whenTombstonesApplied(database, SERVICES_LIMIT_MS),
@@ -186,14 +202,12 @@ export class Decommissioning {
   }
 
   /**
-   * From here on no service takes the device for a new one, and the decommissioning is on record. Answers the newest
-   * version of the accounts, in which it has none, also where it was taken away by an earlier attempt; whether it was
-   * now; and the report so far.
+   * From here on no service takes the device for a new one, and the decommissioning is on record.
+   * @throws ProblemError 404
    */
-  async #begin(
-    id: DeviceId,
-  ): Promise<{ readonly version: bigint; readonly revoked: boolean; readonly first: DecommissionReport }> {
+  async #begin(id: DeviceId): Promise<Begun> {
     const { database, accounts, managed } = this.#parts;
+    const device = await this.#device(id);
     return database.$transaction(async (transaction) => {
       // First, as credentials do: the two wait for each other, and whoever comes second sees what the first did.
       await transaction.device.updateMany({
@@ -217,7 +231,7 @@ export class Decommissioning {
         create: { device: id, state: empty.state, report: empty, requestedAt },
         update: {},
       });
-      return { version, revoked: revoked !== undefined, first: storedReport(report) };
+      return { device, version, revoked: revoked !== undefined, first: storedReport(report) };
     });
   }
 

@@ -7,15 +7,19 @@ import { EngineError } from './engine-error.ts';
 const FIRST_PORT = 20_000;
 const LAST_PORT = 32_000;
 const ATTEMPTS = 100;
+/** Nobody listens yet on what was given a moment ago. */
+const given = new Set<number>();
 
 /**
- * A port of the loopback interface that nobody listens on at this moment.
+ * A port of the loopback interface that nobody listens on at this moment, and that this process was not given before.
  * @throws EngineError `port-taken` where none was found
  */
 export async function freePort(): Promise<number> {
   for (let attempt = 0; attempt < ATTEMPTS; attempt += 1) {
     const port = randomInt(FIRST_PORT, LAST_PORT);
-    if (await isFree(port)) return port;
+    if (given.has(port) || !(await isFree(port))) continue;
+    given.add(port);
+    return port;
   }
   throw new EngineError('port-taken', `no free port between ${FIRST_PORT} and ${LAST_PORT}; end what listens there`);
 }
