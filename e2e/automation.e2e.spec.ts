@@ -94,19 +94,14 @@ async function until(condition: () => void, timeoutMs = 10_000): Promise<void> {
 }
 
 function killAutomation(): void {
-  process.kill(automationPid(), 'SIGKILL');
-}
-
-function automationPid(): number {
-  const restarts = system.events.filter(({ event, name }) => event === 'restarted' && name === 'automation');
-  return (restarts.at(-1)?.['pid'] as number | undefined) ?? address.pids['automation'] ?? 0;
+  process.kill(system.pidOf('automation'), 'SIGKILL');
 }
 
 /** Kills automation, and waits until it runs and answers again. */
 async function restartAutomation(): Promise<void> {
-  const before = automationPid();
+  const before = system.pidOf('automation');
   killAutomation();
-  await until(() => expect(automationPid()).not.toBe(before), 20_000);
+  await until(() => expect(system.pidOf('automation')).not.toBe(before), 20_000);
   await vi.waitFor(async () => expect((await curl(address, '/api/v1/rules')).status).toBe(200), { timeout: 20_000 });
 }
 
@@ -323,7 +318,7 @@ describe('rules', () => {
     expect(await viewer()).toBe(200);
     expect(await viewer('-X', 'POST', '-H', 'content-type: application/json', '-d', '{"yaml":"x"}')).toBe(403);
     const { stdout } = await execute('ss', ['-Hltnp']);
-    const port = /127\.0\.0\.1:(\d+) .*pid=PID,/.source.replace('PID', String(automationPid()));
+    const port = /127\.0\.0\.1:(\d+) .*pid=PID,/.source.replace('PID', String(system.pidOf('automation')));
     const own = new RegExp(port).exec(stdout)?.[1];
     const direct = await execute('curl', [
       '-s',
@@ -338,18 +333,18 @@ describe('rules', () => {
   });
 
   it('are away with their service: the registry says so, and devices are not affected', async () => {
-    process.kill(automationPid(), 'SIGSTOP');
+    process.kill(system.pidOf('automation'), 'SIGSTOP');
     try {
       const devices = await curl(address, '/api/v1/devices');
       expect(devices.status).toBe(200);
     } finally {
-      process.kill(automationPid(), 'SIGCONT');
+      process.kill(system.pidOf('automation'), 'SIGCONT');
     }
-    const before = automationPid();
+    const before = system.pidOf('automation');
     killAutomation();
     const { status, body } = await curl(address, '/api/v1/rules');
     expect([status, body]).toMatchObject([503, { detail: expect.stringContaining('automation is away') }]);
-    await until(() => expect(automationPid()).not.toBe(before), 20_000);
+    await until(() => expect(system.pidOf('automation')).not.toBe(before), 20_000);
     await vi.waitFor(async () => expect((await curl(address, '/api/v1/rules')).status).toBe(200), { timeout: 20_000 });
   });
 });

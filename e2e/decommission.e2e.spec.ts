@@ -36,12 +36,6 @@ async function verified(id: string, timeoutMs: number): Promise<DecommissionRepo
   );
 }
 
-/** The registry of now: it has another pid after each restart. */
-function registryPid(): number {
-  const last = system.events.findLast((event) => event['event'] === 'restarted' && event['name'] === 'registry');
-  return (last?.['pid'] as number | undefined) ?? address.pids['registry'] ?? 0;
-}
-
 /** The system started a process of that name again after it was killed. */
 async function restarted(name: string, before: number): Promise<void> {
   const restarts = (): number =>
@@ -136,7 +130,7 @@ describe('decommissioning', () => {
       await aDevice(id);
       const asked = decommission(id).catch(() => undefined);
       await delay(atMs);
-      process.kill(registryPid(), 'SIGKILL');
+      process.kill(system.pidOf('registry'), 'SIGKILL');
       await asked;
       await restarted('registry', index);
       await vi.waitFor(async () => expect((await curl(address, '/readyz')).status).toBe(200), { timeout: 30_000 });

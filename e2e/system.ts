@@ -97,6 +97,12 @@ export class StartedSystem {
     return this.#child.pid ?? 0;
   }
 
+  /** The pid of a process of the system now: after each restart it has another. */
+  pidOf(name: string): number {
+    const restart = this.events.findLast((event) => event['event'] === 'restarted' && event['name'] === name);
+    return (restart?.['pid'] as number | undefined) ?? this.address.pids[name] ?? 0;
+  }
+
   async whenReady(): Promise<ReadyLine> {
     const deadline = Date.now() + START_LIMIT_MS;
     while (this.#address === undefined) {

@@ -23,7 +23,7 @@ export function racesOf(
     .sort((one, other) => one.numbers.localeCompare(other.numbers, 'en', { numeric: true }));
 }
 
-/** `npm run races`: a table of all races, or JSON with MUSTER_RACES_JSON=1. */
+/** `npm run races`: a table of all races. */
 export default class RaceTable implements Reporter {
   onTestRunEnd(modules: readonly TestModule[]): void {
     const races = racesOf(
@@ -33,10 +33,6 @@ export default class RaceTable implements Reporter {
         })),
       ),
     );
-    if (process.env['MUSTER_RACES_JSON'] === '1') {
-      process.stdout.write(`${JSON.stringify(races)}\n`);
-      return;
-    }
     const width = Math.max(...races.map(({ numbers }) => numbers.length), 0);
     for (const { numbers, sentence, result, ms } of races)
       process.stdout.write(

@@ -139,8 +139,8 @@ export class Decommissioning {
       begun: beginning.then(({ first }) => first),
       done: beginning.then((begun) => this.#finish(id, begun)).finally(() => this.#running.delete(id)),
     };
+    // Nobody may be waiting any more: of what failed, also at the beginning, the log tells, and the next attempt mends it.
     attempt.begun.catch(() => undefined);
-    // Whoever does not wait any more is not told of a failure; the next attempt is.
     attempt.done.catch((error: unknown) => {
       if (error instanceof ProblemError) return;
       this.#parts.logger.warn({ err: error, device: id }, 'decommissioning is tried again');

@@ -73,9 +73,8 @@ if (process.argv.includes('--print-openapi')) {
     const managed = configuration.MUSTER_BROKER_ACCOUNTS === 'agent';
     const deviceBrokers = configuration.MUSTER_DEVICE_BROKERS ?? configuration.MUSTER_BROKERS;
     const credentials = new Credentials(database, accounts, deviceBrokers, managed, logger);
-    const decommissioning = new Decommissioning({
-      ...{ database, accounts, credentials, managed, brokers, topicMap, logger },
-    });
+    const parts = { database, accounts, credentials, managed, brokers, topicMap, logger };
+    const decommissioning = new Decommissioning(parts);
     const live = new LiveReadingFeed(brokers, logger, metrics);
     return {
       controllers: [...API_CONTROLLERS, ForwardController, InfoController],

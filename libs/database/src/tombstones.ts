@@ -44,6 +44,7 @@ export class TombstoneSet {
   /** Stops following; nobody waits for this service any more. */
   async close(): Promise<void> {
     await this.#follower.close();
+    // Where that fails it is waited for until it has been silent for long enough.
     await this.database.tombstoneConsumer.deleteMany({ where: { consumer: this.#consumer } }).catch(() => undefined);
   }
 
