@@ -2,7 +2,7 @@ import { mkdtempSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { BrokerConnection, type BrokerTarget } from '@muster/broker';
+import { BrokerConnection, readRetained, type BrokerTarget } from '@muster/broker';
 import { freePort, mosquittoSource, startMosquitto, type ManagedProcess } from '@muster/engines';
 import { defaultTopicMap } from '@muster/contract';
 import { ManagedBroker, passwordHash, renderAclFile, renderPasswordFile, type RenderFiles } from '@muster/security';
@@ -167,6 +167,46 @@ describe('a broker with an agent', () => {
       }),
     );
     expect([again.applied, statSync(path.join(folder, 'passwords')).mtimeMs]).toEqual([13n, before]);
+  });
+
+  it('R10 has written to disk what it holds when save() says so: a crash brings nothing else back', async () => {
+    const agent = broker();
+    const device = (): BrokerConnection =>
+      new BrokerConnection({
+        broker: { ...target, url: devices, username: 'alice', password: 'password of alice' },
+        clientId: 'alice',
+        sessionExpirySeconds: 0,
+      });
+    await agent.apply(files(20n, 'alice'));
+    const first = device();
+    await first.whenReady(5_000);
+    await first.publish('devices/alice/status', 'cleared before the save', { retain: true });
+    await agent.save();
+    await first.publish('devices/alice/status', '', { retain: true });
+    await first.publish('devices/alice/note', 'held at the save', { retain: true });
+    await agent.save();
+    await first.publish('devices/alice/late', 'published after the save', { retain: true });
+    await first.close(0);
+    process.kill(mosquitto?.identity.pid ?? 0, 'SIGKILL');
+    await mosquitto?.ended;
+    mosquitto = await start();
+    const reader = { ...target, url: devices, username: 'alice', password: 'password of alice' };
+    const found = await readRetained(reader, ['devices/alice/#']);
+    expect(found.map(({ topic }) => topic)).toEqual(['devices/alice/note']);
+  });
+
+  it('saves and changes its accounts at the same time, one after the other', async () => {
+    const agent = broker();
+    await Promise.all([agent.apply(files(21n, 'alice')), agent.save(), agent.apply(files(22n, 'bob')), agent.save()]);
+    expect([agent.applied, await entering('bob')]).toEqual([22n, true]);
+  });
+
+  it('is a fault that says why when it was told to save and no file is a new one', async () => {
+    const elsewhere = new ManagedBroker({
+      ...{ target, folder, certificateFiles: [], persistenceFile: path.join(folder, 'elsewhere.db') },
+      ...{ signal: AbortSignal.timeout(300), onMissing: () => undefined },
+    });
+    await expect(elsewhere.save()).rejects.toThrow(/was told to save, and .*elsewhere\.db is not a new one/);
   });
 
   it('keeps its files from others', async () => {

@@ -25,6 +25,7 @@ const nowhere = {
   MUSTER_INFLUXDB_USERNAME: 'u',
   MUSTER_INFLUXDB_PASSWORD: 'p',
   MUSTER_INTERNAL_TOKEN: 'a-token-for-tests-only',
+  MUSTER_SIGNING_KEY: 'a-secret-for-tests-only-too',
   MUSTER_AUTOMATION_URL: 'http://127.0.0.1:9',
   MUSTER_ALERTING_URL: 'http://127.0.0.1:9',
 };

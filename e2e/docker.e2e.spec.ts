@@ -12,6 +12,7 @@ import {
   publish,
   StartedSystem,
   stateFolder,
+  whenUptimeIsKnown,
   type Finished,
 } from './system.ts';
 
@@ -67,11 +68,13 @@ describe.skipIf(reason !== undefined)(
           }),
         { timeout: 8_000 },
       );
+      await whenUptimeIsKnown(first.address);
       expect((await first.stop()).code).toBe(0);
       expect(await containers()).toEqual([]);
 
       const second = await StartedSystem.start(args);
-      expect(await psql(second.address, `SELECT state FROM presence WHERE device = 'boxed'`)).toBe('online');
+      // Its broker was started anew, and the device has not connected to it yet.
+      expect(await psql(second.address, `SELECT reason FROM presence WHERE device = 'boxed'`)).toBe('broker-restarted');
       expect(await influxql(second.address, `SELECT temp FROM telemetry WHERE time > now() - 1h`)).toContain(',21]');
       const holder = JSON.parse(readFileSync(path.join(dir, 'lock'), 'utf8')) as { pid: number };
       process.kill(holder.pid, 'SIGKILL');

@@ -28,11 +28,12 @@ export class LoneBroker {
     this.url = `${plan.tls === undefined ? 'mqtt' : 'mqtts'}://127.0.0.1:${plan.port}`;
   }
 
-  static async start(tls?: BrokerTls): Promise<LoneBroker> {
+  /** @param settings lines of mosquitto.conf that stand after ours */
+  static async start(tls?: BrokerTls, settings: readonly string[] = []): Promise<LoneBroker> {
     const folder = mkdtempSync(path.join(tmpdir(), 'muster-broker-'));
     const plan: MosquittoPlan = {
       ...{ name: 'mosquitto-0', folder: path.join(folder, 'data'), logFile: path.join(folder, 'log') },
-      ...{ port: await freePort(), account, ...(tls === undefined ? {} : { tls }) },
+      ...{ port: await freePort(), account, settings, ...(tls === undefined ? {} : { tls }) },
     };
     return new LoneBroker(plan, await LoneBroker.#run(plan));
   }
@@ -47,6 +48,10 @@ export class LoneBroker {
   async publish(topic: string, payload: string, ...args: readonly string[]): Promise<void> {
     const { code, stderr } = await execute(...this.client('mosquitto_pub', '-t', topic, '-m', payload, ...args));
     if (code !== 0) throw new Error(`mosquitto_pub: ${stderr}`);
+  }
+
+  get port(): number {
+    return this.#plan.port;
   }
 
   /** Takes its power away. */

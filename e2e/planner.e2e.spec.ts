@@ -1,22 +1,14 @@
 import type { Problem } from '@muster/contract';
 import { calculators, planSchema, type CalculatorList, type Plan } from '@muster/planner';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { curl, execute, muster as asOperator, StartedSystem, stateFolder, type ReadyLine } from './system.ts';
+import { describe, expect, it } from 'vitest';
+import { curl, execute, muster as asOperator } from './system.ts';
+import { SystemOfFile } from './system-of-file.ts';
 
-let system: StartedSystem;
-let address: ReadyLine;
-
-beforeAll(async () => {
-  system = await StartedSystem.start(['--devices', '0', '--dir', stateFolder()]);
-  ({ address } = system);
-});
-afterAll(async () => {
-  await system.stop();
-});
+const system = new SystemOfFile();
 
 describe('the planner over REST', () => {
   it('lists the calculators with the schemas of what they take and answer', async () => {
-    const { status, body } = await curl(address, '/api/v1/plan');
+    const { status, body } = await curl(system.address, '/api/v1/plan');
     expect(status).toBe(200);
     const { items, result } = body as CalculatorList;
     expect(items.map(({ id }) => id)).toEqual(calculators.map(({ id }) => id));
@@ -28,20 +20,23 @@ describe('the planner over REST', () => {
   });
 
   it('answers the figures of the course with the honest ones beside', async () => {
-    const { status, body } = await curl(address, '/api/v1/plan/battery?qos=1&batteryMah=2000&intervalSeconds=60');
+    const { status, body } = await curl(
+      system.address,
+      '/api/v1/plan/battery?qos=1&batteryMah=2000&intervalSeconds=60',
+    );
     expect(status).toBe(200);
     const { figures, input } = planSchema.parse(body);
     expect(input).toMatchObject({ qos: 1, batteryMah: 2_000, keepAliveSeconds: 60 });
     expect(figures['drainMahPerDay']?.course).toBeCloseTo(7.2, 9);
     expect(Math.round(figures['lifeDays']?.course ?? 0)).toBe(278);
     expect(figures['lifeDays']?.honest).toBeLessThan(3);
-    expect((await curl(address, '/api/v1/plan/capacity')).body).toMatchObject({
+    expect((await curl(system.address, '/api/v1/plan/capacity')).body).toMatchObject({
       figures: { connections: { course: 1_216 } },
     });
   });
 
   it.each(calculators.map(({ id }) => [id]))('answers %s when nothing is given', async (id) => {
-    const { status, body } = await curl(address, `/api/v1/plan/${id}`);
+    const { status, body } = await curl(system.address, `/api/v1/plan/${id}`);
     expect([status, planSchema.parse(body).calculator]).toEqual([200, id]);
   });
 
@@ -63,7 +58,7 @@ describe('the planner over REST', () => {
       'expected at least 3.47 s, which a wake takes; found 1',
     ],
   ])('answers 422 to %s and names field and range', async (query, path, message) => {
-    const { status, type, body } = await curl(address, `/api/v1/plan/${query}`);
+    const { status, type, body } = await curl(system.address, `/api/v1/plan/${query}`);
     expect([status, type]).toEqual([422, expect.stringContaining('application/problem+json')]);
     const { detail, errors } = body as Problem;
     expect(errors).toEqual([{ path, message: expect.stringContaining(message) }]);
@@ -71,7 +66,7 @@ describe('the planner over REST', () => {
   });
 
   it('answers 404 to a calculator that there is not, and 401 without a token', async () => {
-    expect(await curl(address, '/api/v1/plan/weather')).toMatchObject({ status: 404 });
+    expect(await curl(system.address, '/api/v1/plan/weather')).toMatchObject({ status: 404 });
     for (const route of ['plan', 'plan/battery']) {
       const { stdout } = await execute('curl', [
         '-s',
@@ -79,14 +74,14 @@ describe('the planner over REST', () => {
         '/dev/null',
         '-w',
         '%{http_code}',
-        `${address.api.url}/api/v1/${route}`,
+        `${system.address.api.url}/api/v1/${route}`,
       ]);
       expect([route, stdout]).toEqual([route, '401']);
     }
   });
 
   it('stands in OpenAPI with every input, its unit and its range', async () => {
-    const { body } = await curl(address, '/api/v1/openapi.json');
+    const { body } = await curl(system.address, '/api/v1/openapi.json');
     expect(body).toMatchObject({
       paths: {
         '/api/v1/plan/battery': {
@@ -155,8 +150,8 @@ describe('the planner on the command line', () => {
     const { stdout } = await muster('cost', '--devices', '50', '--sample-interval', '5s', '--json');
     const plan = JSON.parse(stdout) as Plan;
     expect(plan.figures['dollarsPerMonth']?.course).toBeCloseTo(95.9, 9);
-    expect((await curl(address, '/api/v1/plan/cost?devices=50&sampleIntervalSeconds=5')).body).toEqual(plan);
-    expect(JSON.parse((await asOperator(address, 'plan', 'cost', '--json')).stdout)).toEqual(plan);
+    expect((await curl(system.address, '/api/v1/plan/cost?devices=50&sampleIntervalSeconds=5')).body).toEqual(plan);
+    expect(JSON.parse((await asOperator(system.address, 'plan', 'cost', '--json')).stdout)).toEqual(plan);
   });
 
   it.each([

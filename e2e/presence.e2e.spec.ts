@@ -1,100 +1,68 @@
-import type { Device, PresenceHistory } from '@muster/contract';
+import { spawn, type ChildProcess } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { setTimeout as delay } from 'node:timers/promises';
+import type { PresenceHistory } from '@muster/contract';
+import { freePort } from '@muster/engines';
+import pg from 'pg';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
-import { curl, deviceOf, muster, publish, retained, StartedSystem, stateFolder, type ReadyLine } from './system.ts';
+import { RawDevice } from './races/raw-device.ts';
+import { curl, muster } from './system.ts';
+import { SystemOfFile } from './system-of-file.ts';
 
-let system: StartedSystem;
-let address: ReadyLine;
+const system = new SystemOfFile();
+let standby: { readonly process: ChildProcess; readonly url: string };
 
-beforeAll(async () => {
-  system = await StartedSystem.start(['--devices', '0', '--dir', stateFolder()]);
-  ({ address } = system);
-});
-afterAll(async () => {
-  await system.stop();
-});
-
-async function say(device: string, status: object, ...options: readonly string[]): Promise<void> {
-  const message = JSON.stringify(status);
-  await publish(address, '-V', '5', '-t', `devices/${device}/status`, '-m', message, '-r', '-q', '1', ...options);
+/** What the system gave its presence process, for one more. */
+function environmentOf(pid: number): Record<string, string> {
+  const pairs = readFileSync(`/proc/${pid}/environ`, 'utf8')
+    .split('\0')
+    .filter((pair) => pair.startsWith('MUSTER_'));
+  return Object.fromEntries(pairs.map((pair) => [pair.slice(0, pair.indexOf('=')), pair.slice(pair.indexOf('=') + 1)]));
 }
 
-async function becomes(device: string, presence: Partial<Device['presence']>, timeoutMs: number): Promise<void> {
-  await vi.waitFor(async () => expect((await deviceOf(address, device)).presence).toMatchObject(presence), {
-    timeout: timeoutMs,
-    interval: 200,
-  });
+async function startStandby(): Promise<typeof standby> {
+  const port = await freePort();
+  const env = { ...environmentOf(system.pidOf('presence')), MUSTER_HTTP_PORT: String(port), PATH: process.env['PATH'] };
+  const child = spawn(process.execPath, ['apps/presence/dist/main.js'], { env, stdio: 'ignore' });
+  const url = `http://127.0.0.1:${port}`;
+  await vi.waitFor(async () => expect((await fetch(`${url}/readyz`)).status).toBe(200), { timeout: 20_000 });
+  return { process: child, url };
 }
 
-async function historyOf(device: string, query = ''): Promise<PresenceHistory> {
-  return (await curl(address, `/api/v1/devices/${device}/presence${query}`)).body as PresenceHistory;
+async function isActive(url: string): Promise<boolean> {
+  return /^muster_presence_active(?:\{.*\})? 1$/m.test(await (await fetch(`${url}/metrics`)).text());
 }
 
-/** Silence means nothing until every broker has been heard for 30 s. */
-const SILENCE_LIMIT_MS = 45_000;
+async function pageOf(id: string, query: string): Promise<PresenceHistory> {
+  return (await curl(system.address, `/api/v1/devices/${id}/presence${query}`)).body as PresenceHistory;
+}
 
-describe('presence', () => {
-  it(
-    'P10 a birth that expires at the broker and is not published anew is lost by our own clock',
-    { timeout: 120_000 },
-    async () => {
-      const expiry = ['-D', 'publish', 'message-expiry-interval'];
-      await say('fading', { status: 'online', session: 1 }, ...expiry, '600');
-      await becomes('fading', { state: 'online' }, 5_000);
-      await say('fading', { status: 'online', session: 1 }, ...expiry, '3');
-      await becomes('fading', { state: 'lost', reason: 'expired' }, SILENCE_LIMIT_MS);
-      expect(await retained(address, 'devices/fading/status')).toEqual([]);
-      const { history } = await historyOf('fading');
-      expect(history).toHaveLength(2);
-      expect(history[0]?.evidence.rule).toBe('its birth has expired and was not published anew');
-    },
-  );
+async function historyOf(id: string): Promise<readonly string[]> {
+  const { history } = await pageOf(id, '?limit=1000');
+  return history.map(({ to, session }) => `${to} ${session}`).reverse();
+}
 
-  it(
-    'P13 a sleeper is asleep, lost where it does not come back in time, and not asleep again when the service is',
-    { timeout: 120_000 },
-    async () => {
-      await say('dozer', { status: 'online', session: 1 });
-      await say('dozer', { status: 'offline', session: 1, reason: 'sleep', wake_in: 4 });
-      await becomes('dozer', { state: 'asleep', reason: 'sleep' }, 5_000);
-      await becomes('dozer', { state: 'lost', reason: 'overslept', wakeExpectedAt: null }, SILENCE_LIMIT_MS);
-      expect(await retained(address, 'devices/dozer/status')).toEqual([
-        'devices/dozer/status {"status":"offline","session":1,"reason":"sleep","wake_in":4}',
-      ]);
-      process.kill(address.pids['presence'] ?? 0, 'SIGKILL');
-      await vi.waitFor(() => expect(system.events).toMatchObject([{ event: 'ended' }, { event: 'restarted' }]), {
-        timeout: 20_000,
-      });
-      // What is said now is decided after all that the broker still held.
-      await say('witness', { status: 'online', session: 1 });
-      await becomes('witness', { state: 'online' }, 20_000);
-      expect((await deviceOf(address, 'dozer')).presence).toMatchObject({ state: 'lost', reason: 'overslept' });
-      await say('dozer', { status: 'online', session: 2 });
-      await becomes('dozer', { state: 'online', reason: 'birth', session: 2 }, 5_000);
-      expect((await historyOf('dozer')).history.map(({ from, to, reason }) => [from, to, reason])).toEqual([
-        ['lost', 'online', 'birth'],
-        ['asleep', 'lost', 'overslept'],
-        ['online', 'asleep', 'sleep'],
-        ['unknown', 'online', 'birth'],
-      ]);
-    },
-  );
-
-  it('has a history with evidence, a page at a time, in REST and in the terminal', async () => {
-    for (let session = 1; session <= 3; session += 1) await say('pager', { status: 'online', session });
-    await becomes('pager', { session: 3 }, 5_000);
-    const first = await historyOf('pager', '?limit=2');
+describe('the history of a device', () => {
+  it('has its evidence, and comes a page at a time, in REST and in the terminal', async () => {
+    const device = await RawDevice.connect(system.address, { id: 'pager' });
+    for (let session = 1; session <= 3; session += 1) await device.say(JSON.stringify({ status: 'online', session }));
+    await vi.waitFor(async () => expect((await pageOf('pager', '')).presence).toMatchObject({ session: 3 }), {
+      timeout: 5_000,
+    });
+    const first = await pageOf('pager', '?limit=2');
     expect(first).toMatchObject({ device: 'pager', presence: { state: 'online', session: 3 } });
     expect(first.history.map(({ session }) => session)).toEqual([3, 2]);
     expect(first.history[0]).toMatchObject({
       explanation: 'The device said that it is online.',
       evidence: { broker: 'mosquitto-0', topic: 'devices/pager/status', retained: false, rule: 'a live birth wins' },
     });
-    const second = await historyOf('pager', `?limit=2&cursor=${first.next}`);
+    const second = await pageOf('pager', `?limit=2&cursor=${first.next}`);
     expect([second.history.map(({ session }) => session), second.next]).toEqual([[1], null]);
-    const { code, stdout } = await muster(address, 'device', 'presence', 'pager', '--limit', '1');
+    const { code, stdout } = await muster(system.address, 'device', 'presence', 'pager', '--limit', '1');
     expect(code).toBe(0);
     expect(stdout).toContain('pager  online (birth): The device said that it is online.');
     expect(stdout).toMatch(/^AT +FROM +TO +REASON +SESSION +BROKER +RULE$/m);
+    await device.leave();
   });
 
   it.each([
@@ -104,6 +72,75 @@ describe('presence', () => {
     ['/api/v1/devices/pager/presence?cursor=x', 422],
     ['/api/v1/devices/pager/presence?colour=red', 422],
   ])('GET %s is answered with %i', async (path, status) => {
-    expect(await curl(address, path)).toMatchObject({ status, type: expect.stringContaining('problem+json') });
+    expect(await curl(system.address, path)).toMatchObject({ status, type: expect.stringContaining('problem+json') });
+  });
+});
+
+describe('of two presence processes', () => {
+  beforeAll(async () => {
+    standby = await startStandby();
+  });
+  afterAll(() => {
+    standby.process.kill('SIGTERM');
+  });
+
+  it('one is active, and the other stands by', async () => {
+    expect(await isActive(standby.url)).toBe(false);
+  });
+
+  it(
+    'the one that stands by takes over when the active one is killed, and no change is lost',
+    { timeout: 90_000 },
+    async () => {
+      const device = await RawDevice.connect(system.address, { id: 'handed-over' });
+      const expected: string[] = [];
+      let isKilled = false;
+      for (let session = 1; session <= 60; session += 1) {
+        await device.say(JSON.stringify({ status: 'online', session }));
+        expected.push(`online ${session}`);
+        if (session === 20 && !isKilled) {
+          isKilled = true;
+          process.kill(system.pidOf('presence'), 'SIGKILL');
+        }
+        await delay(20);
+      }
+      await vi.waitFor(async () => expect(await historyOf('handed-over')).toEqual(expected), { timeout: 30_000 });
+      expect(await isActive(standby.url)).toBe(true);
+      await device.leave();
+    },
+  );
+
+  it('one that was replaced while it hung writes nothing when it goes on', { timeout: 90_000 }, async () => {
+    const hung = standby.process.pid ?? 0;
+    const device = await RawDevice.connect(system.address, { id: 'deposed' });
+    const database = new pg.Client({ connectionString: system.address.postgres.url });
+    await database.connect();
+    const epoch = async (): Promise<string | undefined> =>
+      (await database.query<{ epoch: string }>('SELECT epoch FROM presence_leader')).rows[0]?.epoch;
+    try {
+      await vi.waitFor(() => expect(system.started.events.some(({ event }) => event === 'restarted')).toBe(true), {
+        timeout: 20_000,
+      });
+      const before = await epoch();
+      await device.say(JSON.stringify({ status: 'online', session: 1 }));
+      await vi.waitFor(async () => expect(await historyOf('deposed')).toEqual(['online 1']), { timeout: 10_000 });
+      process.kill(hung, 'SIGSTOP');
+      // It is told of something that it will want to write, and loses its lock.
+      await device.say(JSON.stringify({ status: 'offline', session: 1, reason: 'shutdown' }));
+      await database.query(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'muster-presence-leader' AND pid IN (SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted)",
+      );
+      await vi.waitFor(async () => expect(Number(await epoch())).toBe(Number(before) + 1), { timeout: 10_000 });
+      const ended = new Promise((resolve) => standby.process.once('exit', resolve));
+      process.kill(hung, 'SIGCONT');
+      await ended;
+      await device.say(JSON.stringify({ status: 'online', session: 2 }));
+      await vi.waitFor(async () => expect(await historyOf('deposed')).toEqual(['online 1', 'offline 1', 'online 2']), {
+        timeout: 40_000,
+      });
+    } finally {
+      await database.end();
+      await device.leave();
+    }
   });
 });

@@ -2,10 +2,11 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSy
 import { createServer } from 'node:net';
 import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import type { Device } from '@muster/contract';
 import { isRunning, ManagedProcess } from '@muster/engines';
+import { connectAsync } from 'mqtt';
 import { afterEach, describe, expect, it, vi } from 'vitest';
-import { curl, influxql, psql, publish, StartedSystem, stateFolder } from './system.ts';
+import { curl, influxql, psql, publish, StartedSystem, stateFolder, whenUptimeIsKnown } from './system.ts';
+import { SystemOfFile } from './system-of-file.ts';
 
 const started: StartedSystem[] = [];
 
@@ -16,9 +17,16 @@ async function start(...args: readonly string[]): Promise<StartedSystem> {
   return system;
 }
 
-/** What the system has told of its processes; it may work again a moment before it says so. */
-async function told(system: StartedSystem, events: readonly (readonly [event: string, name: string])[]): Promise<void> {
-  await vi.waitFor(() => expect(system.events.map(({ event, name }) => [event, name])).toEqual(events), {
+/**
+ * What the system has told of its processes behind so many earlier events; it may work again a moment before it says
+ * so.
+ */
+async function told(
+  system: StartedSystem,
+  events: readonly (readonly [event: string, name: string])[],
+  earlier: number,
+): Promise<void> {
+  await vi.waitFor(() => expect(system.events.slice(earlier).map(({ event, name }) => [event, name])).toEqual(events), {
     timeout: 10_000,
   });
 }
@@ -99,12 +107,41 @@ describe('npm start', () => {
       async () => expect((await curl(first.address, '/api/v1/devices/keeper')).body).toHaveProperty('readings.temp'),
       { timeout: 8_000 },
     );
+    await whenUptimeIsKnown(first.address);
     expect((await first.stop()).code).toBe(0);
     const second = await start('--devices', '0', '--dir', dir);
     expect(second.address.broker.password).toBe(first.address.broker.password);
-    const device = (await curl(second.address, '/api/v1/devices/keeper')).body as Device;
-    expect(device).toMatchObject({ presence: { state: 'online' }, readings: { temp: { value: 19 } } });
-    expect(await psql(second.address, `SELECT count(*) FROM presence_transition WHERE device = 'keeper'`)).toBe('1');
+    // Its broker was started anew, and the device has not connected to it yet.
+    await vi.waitFor(
+      async () =>
+        expect((await curl(second.address, '/api/v1/devices/keeper')).body).toMatchObject({
+          ...{ presence: { state: 'unknown', reason: 'broker-restarted' }, readings: { temp: { value: 19 } } },
+        }),
+      { timeout: 8_000 },
+    );
+    expect(await psql(second.address, `SELECT count(*) FROM presence_transition WHERE device = 'keeper'`)).toBe('2');
+  });
+
+  it('does not know of the devices of a broker that is not configured any more', async () => {
+    const dir = stateFolder();
+    const first = await start('--devices', '0', '--brokers', '2', '--dir', dir);
+    const { username, password, serviceUrls } = first.address.broker;
+    const device = await connectAsync(serviceUrls[1] ?? '', { username, password, clientId: 'mover' });
+    await device.publishAsync('devices/mover/status', 'online', { qos: 1, retain: true });
+    await vi.waitFor(
+      async () => expect(await psql(first.address, `SELECT state FROM presence WHERE device = 'mover'`)).toBe('online'),
+      { timeout: 8_000 },
+    );
+    await device.endAsync();
+    expect((await first.stop()).code).toBe(0);
+    const second = await start('--devices', '0', '--brokers', '1', '--dir', dir);
+    await vi.waitFor(
+      async () =>
+        expect((await curl(second.address, '/api/v1/devices/mover')).body).toMatchObject({
+          presence: { state: 'unknown', reason: 'broker-lost' },
+        }),
+      { timeout: 8_000 },
+    );
   });
 
   it('virtual devices say goodbye at Ctrl-C, and one Ctrl-C that npm delivers twice is one', async () => {
@@ -259,10 +296,12 @@ describe('npm start', () => {
 });
 
 describe('a running system', () => {
+  const system = new SystemOfFile();
+
   it('starts a killed service again and tells of it; QoS 1 telemetry sent meanwhile is stored', async () => {
-    const system = await start('--devices', '0', '--dir', stateFolder());
     const { address } = system;
-    process.kill(address.pids['ingestion'] ?? 0, 'SIGKILL');
+    const earlier = system.started.events.length;
+    process.kill(system.pidOf('ingestion'), 'SIGKILL');
     for (let seq = 1; seq <= 20; seq += 1) {
       await publish(
         address,
@@ -279,15 +318,15 @@ describe('a running system', () => {
         expect(await psql(address, `SELECT messages FROM device_activity WHERE device = 'patient'`)).toBe('20'),
       { timeout: 20_000 },
     );
-    expect(system.events).toMatchObject([
+    expect(system.started.events.slice(earlier)).toMatchObject([
       { event: 'ended', name: 'ingestion', signal: 'SIGKILL' },
       { event: 'restarted', name: 'ingestion' },
     ]);
   });
 
   it('starts PostgreSQL again also where processes of the killed one hold its memory for a while', async () => {
-    const system = await start('--devices', '0', '--dir', stateFolder());
-    const postgres = system.address.pids['postgres'] ?? 0;
+    const earlier = system.started.events.length;
+    const postgres = system.pidOf('postgres');
     const left = readFileSync(`/proc/${postgres}/task/${postgres}/children`, 'utf8').trim().split(' ').map(Number);
     expect(left.length).toBeGreaterThan(3);
     // A machine that has no time for them, in the extreme.
@@ -299,17 +338,22 @@ describe('a running system', () => {
       timeout: 40_000,
       interval: 250,
     });
-    await told(system, [
-      ['ended', 'postgres'],
-      ['restarted', 'postgres'],
-    ]);
+    await told(
+      system.started,
+      [
+        ['ended', 'postgres'],
+        ['restarted', 'postgres'],
+      ],
+      earlier,
+    );
   });
 
   it.each(['influxdb', 'postgres', 'mosquitto-0'])(
     'goes on after %s was killed, with nothing that was acknowledged lost',
     async (engine) => {
-      const system = await start('--devices', '0', '--dir', stateFolder());
       const { address } = system;
+      const earlier = system.started.events.length;
+      const device = `steady-${engine}`;
       const total = 200;
       let sent = 0;
       const send = async (): Promise<void> => {
@@ -319,7 +363,7 @@ describe('a running system', () => {
           '-q',
           '1',
           '-t',
-          'devices/steady/telemetry',
+          `devices/${device}/telemetry`,
           '-m',
           JSON.stringify({ temp: seq, ts: Date.now() - 60_000 + seq, session: 1, seq }),
         );
@@ -328,15 +372,18 @@ describe('a running system', () => {
       while (sent < total / 2) await send();
       // What is killed before its first save is gone with it (mqtt-pitfalls B7, R10): the session of ingestion must be on disk.
       if (engine === 'mosquitto-0') {
-        process.kill(address.pids[engine] ?? 0, 'SIGUSR1');
+        process.kill(system.pidOf(engine), 'SIGUSR1');
         await delay(300);
       }
-      process.kill(address.pids[engine] ?? 0, 'SIGKILL');
+      process.kill(system.pidOf(engine), 'SIGKILL');
       while (sent < total) await send().catch(() => delay(50));
       await vi.waitFor(
         async () => {
           const answer = JSON.parse(
-            await influxql(address, `SELECT count(temp) FROM telemetry WHERE device = 'steady' AND time > now() - 1h`),
+            await influxql(
+              address,
+              `SELECT count(temp) FROM telemetry WHERE device = '${device}' AND time > now() - 1h`,
+            ),
           ) as {
             results?: { series?: { values: number[][] }[] }[];
           };
@@ -348,10 +395,14 @@ describe('a running system', () => {
         timeout: 40_000,
         interval: 250,
       });
-      await told(system, [
-        ['ended', engine],
-        ['restarted', engine],
-      ]);
+      await told(
+        system.started,
+        [
+          ['ended', engine],
+          ['restarted', engine],
+        ],
+        earlier,
+      );
     },
     120_000,
   );

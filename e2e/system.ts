@@ -2,6 +2,7 @@ import { execFile, spawn, type ChildProcess } from 'node:child_process';
 import { mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import type { Device } from '@muster/contract';
 import { findProgram } from '@muster/engines';
@@ -173,9 +174,9 @@ export async function publish(address: ReadyLine, ...args: readonly string[]): P
 }
 
 /** What mosquitto_sub prints of retained messages under a filter, a line each, within a second. */
-export async function retained(address: ReadyLine, filter: string): Promise<readonly string[]> {
+export async function retained(address: ReadyLine, filter: string, broker = 0): Promise<readonly string[]> {
   const { stdout } = await execute('mosquitto_sub', [
-    ...brokerArguments(address),
+    ...brokerArguments(address, broker),
     '-t',
     filter,
     '-v',
@@ -221,6 +222,19 @@ export async function curl(
 /** A device by curl. */
 export async function deviceOf(address: ReadyLine, id: string): Promise<Device> {
   return (await curl(address, `/api/v1/devices/${id}`)).body as Device;
+}
+
+/**
+ * Resolves when it is on record that a broker has run longer than a start takes. Mosquitto tells its uptime every 10 s,
+ * and that it was started anew is known by that it fell.
+ */
+export async function whenUptimeIsKnown(address: ReadyLine): Promise<void> {
+  const known = 'SELECT max(uptime_ms) >= 20000 FROM presence_broker';
+  const deadlineMs = Date.now() + 40_000;
+  while ((await psql(address, known)) !== 't') {
+    if (Date.now() > deadlineMs) throw new Error('no broker has told an uptime of 20 s within 40 s');
+    await delay(250);
+  }
 }
 
 /** One value by psql. */

@@ -11,7 +11,7 @@ import { Alertmanager, HookServer, Mailbox, type HookNotification } from './rece
 const ACCOUNT = { username: 'muster', password: 'alerting-tests-only' };
 
 /** How long a broker that was started again gives devices to come back. */
-export const GRACE_SECONDS = 20;
+export const GRACE_SECONDS = 12;
 
 /** Groups in these tests are told after one second, and again after two: by then nothing more is to come. */
 export const SETTLED_MS = 5_000;

@@ -5,7 +5,9 @@ import path from 'node:path';
 const BENCHMARKS: Readonly<Record<string, () => Promise<{ measure: () => Promise<unknown> }>>> = {
   alerting: () => import('./alerting.ts'),
   automation: () => import('./automation.ts'),
+  decommission: () => import('./decommission.ts'),
   digest: () => import('./digest.ts'),
+  presence: () => import('./presence.ts'),
 };
 
 const name = process.argv.at(-1) ?? '';

@@ -1,4 +1,5 @@
 import { connectAsync, type MqttClient } from 'mqtt';
+import type { SystemOfFile } from '../system-of-file.ts';
 import type { ReadyLine } from '../system.ts';
 
 /** How a device connects in a race. */
@@ -44,6 +45,17 @@ export class RawDevice {
     await this.client.publishAsync(`devices/${this.connection.id}/status`, text, { qos: 1, retain: true });
   }
 
+  /** Says something about itself, retained. */
+  async info(info: Readonly<Record<string, unknown>>): Promise<void> {
+    const { id } = this.connection;
+    await this.client.publishAsync(`devices/${id}/info`, JSON.stringify(info), { qos: 1, retain: true });
+  }
+
+  /** Publishes on a topic of its own, at QoS 1 and not retained. */
+  async publish(topic: string, text: string): Promise<void> {
+    await this.client.publishAsync(`devices/${this.connection.id}/${topic}`, text, { qos: 1 });
+  }
+
   /** Loses its network: the broker hears of it at once, and publishes the will. */
   cut(): void {
     this.client.stream.destroy();
@@ -52,6 +64,25 @@ export class RawDevice {
   /** Leaves with a DISCONNECT, which takes the will away. */
   async leave(): Promise<void> {
     await this.client.endAsync();
+  }
+}
+
+/** The devices that tests of a file have connected to its system: they leave together. */
+export class RawDevices {
+  #connected: RawDevice[] = [];
+
+  constructor(private readonly system: SystemOfFile) {}
+
+  /** See {@link RawDevice.connect}. */
+  async connect(how: RawConnection): Promise<RawDevice> {
+    const device = await RawDevice.connect(this.system.address, how);
+    this.#connected.push(device);
+    return device;
+  }
+
+  /** All leave, also those whose broker is gone. */
+  async leave(): Promise<void> {
+    await Promise.all(this.#connected.splice(0).map((device) => device.leave().catch(() => undefined)));
   }
 }
 

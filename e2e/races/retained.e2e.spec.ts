@@ -1,22 +1,14 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { DecommissionReport } from '@muster/contract';
 import { connectAsync, type MqttClient } from 'mqtt';
-import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
-import { curl, deviceOf, retained, StartedSystem, stateFolder, type ReadyLine } from '../system.ts';
+import { describe, expect, it, vi } from 'vitest';
+import { curl, deviceOf, retained } from '../system.ts';
+import { SystemOfFile } from '../system-of-file.ts';
 
-let system: StartedSystem;
-let address: ReadyLine;
-
-beforeAll(async () => {
-  system = await StartedSystem.start(['--devices', '0', '--dir', stateFolder()]);
-  ({ address } = system);
-});
-afterAll(async () => {
-  await system.stop();
-});
+const system = new SystemOfFile();
 
 async function connect(clientId: string, sessionExpiryInterval = 0): Promise<MqttClient> {
-  const { urls, username, password } = address.broker;
+  const { urls, username, password } = system.address.broker;
   return connectAsync(urls[0] ?? '', {
     ...{ protocolVersion: 5, username, password, clientId, reconnectPeriod: 0 },
     clean: sessionExpiryInterval === 0,
@@ -32,11 +24,13 @@ async function aDevice(id: string, topics: readonly string[]): Promise<void> {
     own.map((topic) => client.publishAsync(`devices/${id}/${topic}`, 'online', { qos: 1, retain: true })),
   );
   await client.endAsync();
-  await vi.waitFor(async () => expect((await deviceOf(address, id)).presence.state).toBe('online'), { timeout: 8_000 });
+  await vi.waitFor(async () => expect((await deviceOf(system.address, id)).presence.state).toBe('online'), {
+    timeout: 8_000,
+  });
 }
 
 async function decommission(id: string): Promise<DecommissionReport> {
-  const { body } = await curl(address, `/api/v1/devices/${id}/decommission?wait=30s`, '-X', 'POST');
+  const { body } = await curl(system.address, `/api/v1/devices/${id}/decommission?wait=30s`, '-X', 'POST');
   return body as DecommissionReport;
 }
 
@@ -52,7 +46,7 @@ describe('retained messages in a race', () => {
     ]);
     // 16 is "no matching subscribers": whether the broker says so is its own affair.
     for (const { reasonCode } of report.cleared) expect([0, 16]).toContain(reasonCode);
-    expect(await retained(address, 'devices/r3/#')).toEqual([]);
+    expect(await retained(system.address, 'devices/r3/#')).toEqual([]);
   });
 
   it(
@@ -65,7 +59,7 @@ describe('retained messages in a race', () => {
       );
       const report = await decommission('r5');
       expect([report.state, report.cleared.length]).toEqual(['verified', 3_001]);
-      expect(await retained(address, 'devices/r5/#')).toEqual([]);
+      expect(await retained(system.address, 'devices/r5/#')).toEqual([]);
     },
   );
 
@@ -87,26 +81,5 @@ describe('retained messages in a race', () => {
     await delay(500);
     expect(heard).toEqual([]);
     await next.endAsync();
-  });
-
-  it('R10 what a crash of the broker brings back is cleared by looking again', { timeout: 60_000 }, async () => {
-    await aDevice('r10', ['config']);
-    const broker = address.pids['mosquitto-0'] ?? 0;
-    process.kill(broker, 'SIGUSR1');
-    await delay(500);
-    expect((await decommission('r10')).state).toBe('verified');
-    expect(await retained(address, 'devices/r10/#')).toEqual([]);
-    process.kill(broker, 'SIGKILL');
-    await vi.waitFor(async () => expect(await retained(address, 'devices/r10/#')).toHaveLength(2), { timeout: 20_000 });
-    const again = await vi.waitFor(
-      async () => {
-        const report = await decommission('r10');
-        expect(report).toMatchObject({ state: 'verified', after: [] });
-        return report;
-      },
-      { timeout: 30_000, interval: 500 },
-    );
-    expect(again.cleared).toHaveLength(4);
-    expect(await retained(address, 'devices/r10/#')).toEqual([]);
   });
 });

@@ -138,6 +138,8 @@ export async function* attempts(scene: Scene, dir: string): AsyncGenerator<Attem
   for (const [name, topic] of [
     ["another device's telemetry", 'devices/bob/telemetry'],
     ["another device's command", 'devices/bob/command'],
+    ["another device's settings", 'devices/bob/config'],
+    ["an answer in another device's name", 'devices/bob/ack'],
     ['muster/services/ingestion', 'muster/services/ingestion'],
     ['the digest of readings', 'muster/digest/mosquitto-0'],
     ["what rules have done, in automation's name", 'muster/automation/applied'],
@@ -157,6 +159,7 @@ export async function* attempts(scene: Scene, dir: string): AsyncGenerator<Attem
     ['devices/bob/#', 'registry'],
     ['muster/#', 'registry'],
     ['$SYS/#', 'ingestion'],
+    ['$SYS/#', 'registry'],
     ['#', 'registry'],
   ] as const) {
     const own = filter === '#' ? 'messages of others: 0' : 'messages: 0';

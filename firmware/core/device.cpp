@@ -324,6 +324,8 @@ void Device::writeInfo(Writer& out) const {
   node_.writeCapabilities(*this, out);
   out.text("],\"reset_reason\":").quoted(kResets[static_cast<uint8_t>(board_.resetReason())]);
   out.text(",\"keep_alive\":").number(keepAliveSeconds_);
+  const uint32_t intervalSeconds = node_.intervalSeconds(*this);
+  if (intervalSeconds > 0) out.text(",\"interval\":").number(intervalSeconds);
   const Text address = transport_.address();
   if (!address.isEmpty()) out.text(",\"addresses\":[").quoted(address).text("]");
   // What it is told there needs the same rights as what it says: the list grants both.

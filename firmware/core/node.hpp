@@ -28,6 +28,8 @@ class Node {
   virtual Text model() const = 0;
   /** JSON strings with commas between: `"temp","hum"`. */
   virtual void writeCapabilities(const Device& device, Writer& out) const = 0;
+  /** The longest time between two of its telemetry messages in seconds, where it sends them regularly; 0 where it does not. */
+  virtual uint32_t intervalSeconds(const Device&) const { return 0; }
   /** Whether its topics are named after a room. */
   virtual bool needsRoom() const { return false; }
   virtual void begin(Device& device) = 0;

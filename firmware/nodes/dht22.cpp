@@ -25,6 +25,8 @@ void Dht22::writeCapabilities(const Device& device, Writer& out) const {
   if (device.board().batteryMillivolts() >= 0) out.text(",\"vbat\"");
 }
 
+uint32_t Dht22::intervalSeconds(const Device& device) const { return device.settings().get(Setting::heartbeatSeconds); }
+
 void Dht22::begin(Device& device) { sampledAt_ = device.now(); }
 
 uint32_t Dht22::tick(Device& device) {

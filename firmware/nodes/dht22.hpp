@@ -10,6 +10,7 @@ class Dht22 final : public Node {
 
   Text model() const override { return "ESP32 DHT22"; }
   void writeCapabilities(const Device& device, Writer& out) const override;
+  uint32_t intervalSeconds(const Device& device) const override;
   void begin(Device& device) override;
   uint32_t tick(Device& device) override;
   bool isDone() const override { return hasReported_; }

@@ -1,7 +1,14 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { TopicMap } from '@muster/contract';
 import { ChannelFollower } from '@muster/database';
-import { ACCOUNT_CHANNEL, BrokerFault, type AccountStore, type ManagedBroker } from '@muster/security';
+import {
+  ACCOUNT_CHANNEL,
+  BrokerFault,
+  SAVE_CHANNEL,
+  type AccountStore,
+  type BrokerSaves,
+  type ManagedBroker,
+} from '@muster/security';
 import type { Logger } from '@muster/service';
 import { Gauge, type Registry } from 'prom-client';
 
@@ -9,6 +16,7 @@ import { Gauge, type Registry } from 'prom-client';
 export interface AgentParts {
   readonly brokers: readonly ManagedBroker[];
   readonly accounts: AccountStore;
+  readonly saves: BrokerSaves;
   readonly topicMap: TopicMap;
   readonly postgresUrl: string;
   readonly logger: Logger;
@@ -19,6 +27,8 @@ export interface AgentParts {
 const RETRY_MS = 1_000;
 /** Changes that come sooner after one another are made together: each costs the broker a reload. */
 const LEAST_INTERVAL_MS = 500;
+/** Each save holds the broker up for as long as the writing takes: what is asked for meanwhile is fulfilled together. */
+const LEAST_SAVE_INTERVAL_MS = 1_000;
 
 /** Why brokers are not to be used yet: the first fault, or the first broker that has not the newest version; else undefined. */
 export function whyNotReady(
@@ -32,13 +42,15 @@ export function whyNotReady(
   return behind && `${behind.name} is not at account version ${newest ?? '(unknown yet)'}`;
 }
 
-/** Keeps its brokers at the newest version of the accounts, and says which one they have. */
+/** Keeps its brokers at the newest version of the accounts, says which one they have, and makes them save when asked to. */
 export class Agent {
   readonly #parts: AgentParts;
   readonly #follower: ChannelFollower;
+  readonly #saveFollower: ChannelFollower;
   readonly #faults = new Map<string, string>();
   #newest: bigint | undefined;
   #retry: NodeJS.Timeout | undefined;
+  #saveRetry: NodeJS.Timeout | undefined;
 
   constructor(parts: AgentParts) {
     this.#parts = parts;
@@ -47,6 +59,13 @@ export class Agent {
       channel: ACCOUNT_CHANNEL,
       refresh: () => this.#refresh(),
       onError: (error) => parts.logger.warn({ reason: error.message }, 'the accounts are not known at the moment'),
+    });
+    this.#saveFollower = new ChannelFollower({
+      url: parts.postgresUrl,
+      channel: SAVE_CHANNEL,
+      refresh: () => this.#saveWhatIsDue(),
+      onError: (error) =>
+        parts.logger.warn({ reason: error.message }, 'which brokers are to save is not known at the moment'),
     });
     const applied = new Gauge({
       name: 'muster_agent_account_version',
@@ -61,14 +80,16 @@ export class Agent {
 
   /** Begins; a broker or a database that is away is waited for. */
   async start(): Promise<void> {
-    await this.#follower.start();
+    await Promise.all([this.#follower.start(), this.#saveFollower.start()]);
     this.#follower.refresh();
+    this.#saveFollower.refresh();
   }
 
   /** Stops following; the brokers go on with what they have. */
   async close(): Promise<void> {
     clearTimeout(this.#retry);
-    await this.#follower.close();
+    clearTimeout(this.#saveRetry);
+    await Promise.all([this.#follower.close(), this.#saveFollower.close()]);
   }
 
   /**
@@ -83,6 +104,28 @@ export class Agent {
     const startedAtMs = performance.now();
     const changed = await this.#bringAllUpToDate();
     if (changed) await delay(Math.max(0, LEAST_INTERVAL_MS - (performance.now() - startedAtMs)));
+  }
+
+  async #saveWhatIsDue(): Promise<void> {
+    const { brokers, saves, logger } = this.#parts;
+    const due = await saves.due(brokers.map(({ name }) => name));
+    if (due.length === 0) return;
+    const startedAtMs = performance.now();
+    await Promise.all(
+      due.map(async (save) => {
+        try {
+          await brokers.find(({ name }) => name === save.broker)?.save();
+        } catch (error) {
+          if (!(error instanceof BrokerFault)) throw error;
+          this.#saveRetry = setTimeout(() => this.#saveFollower.refresh(), RETRY_MS);
+          logger.warn({ broker: save.broker, reason: error.message }, 'the broker was not saved');
+          return;
+        }
+        await saves.note(save);
+        logger.info({ broker: save.broker }, 'the broker has saved what it holds');
+      }),
+    );
+    await delay(Math.max(0, LEAST_SAVE_INTERVAL_MS - (performance.now() - startedAtMs)));
   }
 
   async #bringAllUpToDate(): Promise<boolean> {

@@ -1,5 +1,5 @@
 import { openDatabase, waitForSchema } from '@muster/database';
-import { AccountStore, ManagedBroker } from '@muster/security';
+import { AccountStore, BrokerSaves, ManagedBroker } from '@muster/security';
 import {
   brokerTargets,
   brokerVariables,
@@ -19,6 +19,11 @@ const configurationSchema = z.object({
     .string()
     .min(1)
     .describe('folder with passwords, acl and pid of the broker; {broker} stands for its name where there are several'),
+  MUSTER_AGENT_PERSISTENCE: z
+    .string()
+    .min(1)
+    .optional()
+    .describe('file in which the broker keeps what it holds; mosquitto.db in its folder where it is left out'),
   MUSTER_AGENT_CERTIFICATES: z.string().min(1).optional().describe('files of a certificate, separated by commas'),
 });
 
@@ -30,6 +35,9 @@ await runService('agent', configurationSchema, ({ configuration, logger, metrics
       new ManagedBroker({
         target,
         folder: configuration.MUSTER_AGENT_FOLDER.replaceAll('{broker}', target.name),
+        ...(configuration.MUSTER_AGENT_PERSISTENCE === undefined
+          ? {}
+          : { persistenceFile: configuration.MUSTER_AGENT_PERSISTENCE.replaceAll('{broker}', target.name) }),
         certificateFiles: configuration.MUSTER_AGENT_CERTIFICATES?.split(',') ?? [],
         signal: stopping.signal,
         onMissing: (services) =>
@@ -42,6 +50,7 @@ await runService('agent', configurationSchema, ({ configuration, logger, metrics
   const agent = new Agent({
     brokers,
     accounts: new AccountStore(database),
+    saves: new BrokerSaves(database),
     topicMap: loadTopicMap(configuration.MUSTER_TOPIC_MAP),
     postgresUrl: configuration.MUSTER_POSTGRES_URL,
     logger,

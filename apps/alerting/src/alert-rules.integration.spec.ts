@@ -1,8 +1,8 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { alertRuleSchema, type AlertRule } from '@muster/contract';
-import { migrate, openDatabase, type PrismaClient } from '@muster/database';
+import { openDatabase, type PrismaClient } from '@muster/database';
+import { freshDatabase } from '@muster/database/fresh-database';
 import type { Logger } from '@muster/service';
-import { Client } from 'pg';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, it, vi } from 'vitest';
 import { AlertRules } from './alert-rules.ts';
 import type { Condition } from './condition.ts';
@@ -20,14 +20,8 @@ describe('alert rules in PostgreSQL', () => {
 
   beforeAll(async () => {
     const { postgresUrl } = inject('engines');
-    const admin = new Client({ connectionString: postgresUrl });
-    await admin.connect();
-    await admin.query('CREATE DATABASE alerting_rules_test');
-    await admin.end();
-    const url = new URL(postgresUrl);
-    url.pathname = '/alerting_rules_test';
-    await migrate(url.href);
-    database = openDatabase(url.href, 'test');
+    const url = await freshDatabase(postgresUrl);
+    database = openDatabase(url, 'test');
   });
   beforeEach(() => {
     inForce = [];

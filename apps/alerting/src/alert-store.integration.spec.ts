@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
-import { migrate, openDatabase, type PrismaClient } from '@muster/database';
-import { Client } from 'pg';
+import { eventSchema } from '@muster/contract';
+import { openDatabase, type PrismaClient } from '@muster/database';
+import { freshDatabase } from '@muster/database/fresh-database';
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
 import type { AlertRecord, NotificationRecord } from './alert-record.ts';
 import { AlertStore } from './alert-store.ts';
@@ -33,14 +34,8 @@ describe('alerts in PostgreSQL', () => {
 
   beforeAll(async () => {
     const { postgresUrl } = inject('engines');
-    const admin = new Client({ connectionString: postgresUrl });
-    await admin.connect();
-    await admin.query('CREATE DATABASE alerting_test');
-    await admin.end();
-    const url = new URL(postgresUrl);
-    url.pathname = '/alerting_test';
-    await migrate(url.href);
-    database = openDatabase(url.href, 'test');
+    const url = await freshDatabase(postgresUrl);
+    database = openDatabase(url, 'test');
     store = new AlertStore(database);
     journal = new Journal(
       store,
@@ -174,17 +169,28 @@ describe('alerts in PostgreSQL', () => {
     expect((await store.openCounts()).get('paged')).toEqual({ firing: 25, pending: 0 });
   });
 
-  it('that are long over are forgotten, but for those whose end is still to be told', async () => {
-    const over = record({ rule: 'old', subject: 'e', state: 'resolved', resolvedMs: T0 });
-    const untold = record({ rule: 'old', subject: 'f', state: 'resolved', resolvedMs: T0 });
-    for (const alert of [over, untold]) {
-      journal.alert(alert);
-      journal.event({ alert: alert.id, atMs: T0, kind: 'resolved', actor: null, text: null });
-    }
-    journal.told('hook', untold.id, true);
+  it('tell that they fire, are acknowledged and are over as events, in the transaction that says so', async () => {
+    const alert = record({ rule: 'told', subject: 'g', device: 'told-1' });
+    const event = (kind: 'firing' | 'acknowledged' | 'comment' | 'resolved', actor: string | null): void =>
+      journal.event({ alert: alert.id, atMs: T0, kind, actor, text: null });
+    journal.alert(alert);
+    event('firing', null);
     await journal.committed();
-    expect(await store.prune(new Date(T0 + 1))).toBe(1);
-    await expect(store.find(over.id)).rejects.toThrow(/there is no alert/);
-    expect((await store.find(untold.id)).history).toMatchObject([{ kind: 'pending' }, { kind: 'resolved' }]);
+    journal.alert({ ...alert, acknowledgedMs: T0, acknowledgedBy: 'ada' });
+    event('acknowledged', 'ada');
+    event('comment', 'ada');
+    journal.alert({ ...alert, state: 'resolved', resolvedMs: T0 + 1 });
+    event('resolved', null);
+    await journal.committed();
+    const rows = await database.event.findMany({ where: { device: 'told-1' }, orderBy: { id: 'asc' } });
+    const events = rows.map(({ id, at, kind, device, data }) =>
+      eventSchema.parse({ id: String(id), at: at.toISOString(), kind, device, data }),
+    );
+    expect(events).toMatchObject(
+      (['fired', 'acknowledged', 'resolved'] as const).map((change) => ({
+        kind: 'alert',
+        data: { alert: alert.id, change, rule: 'told', actor: change === 'acknowledged' ? 'ada' : null },
+      })),
+    );
   });
 });

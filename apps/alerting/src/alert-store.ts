@@ -36,6 +36,14 @@ export interface StoredAlerts {
   readonly outages: readonly OutageRecord[];
 }
 
+/** What of an alert's history is told as an event, and how it is called there. */
+const CHANGES: ReadonlyMap<string, string> = new Map([
+  ['firing', 'fired'],
+  ['resolved', 'resolved'],
+  ['acknowledged', 'acknowledged'],
+]);
+const CHANGE_NAMES = JSON.stringify(Object.fromEntries(CHANGES));
+
 /** Rows of one statement: a parameter of some megabytes is the most that is sensible. */
 const MAX_ROWS = 2_000;
 
@@ -206,22 +214,6 @@ export class AlertStore implements BatchStore {
     return counts;
   }
 
-  /** Forgets alerts that are long over; answers how many. */
-  async prune(before: Date): Promise<number> {
-    const [, count] = await this.database.$transaction([
-      this.database.$executeRaw`
-        DELETE FROM alert_event WHERE alert IN (
-          SELECT id FROM alert WHERE state = 'resolved' AND resolved_at < ${before}
-            AND id NOT IN (SELECT alert FROM alert_told))`,
-      this.database.$executeRaw`
-        DELETE FROM alert WHERE state = 'resolved' AND resolved_at < ${before}
-          AND id NOT IN (SELECT alert FROM alert_told)`,
-      this.database.silence.deleteMany({ where: { until: { lt: before } } }),
-      this.database.brokerOutage.deleteMany({ where: { until: { lt: before } } }),
-    ]);
-    return count;
-  }
-
   async #events(alerts: readonly string[]): Promise<ReadonlyMap<string, readonly AlertEvent[]>> {
     const rows = await this.database.alertEvent.findMany({
       where: { alert: { in: [...alerts] } },
@@ -245,6 +237,16 @@ export class AlertStore implements BatchStore {
           SELECT alert, to_timestamp("atMs" / 1000.0), kind, actor, text
           FROM jsonb_to_recordset(${JSON.stringify(rows)}::jsonb)
             AS row(alert text, "atMs" float8, kind text, actor text, text text)`,
+      ),
+      ...chunksOf(batch.events.filter(({ kind }) => CHANGES.has(kind))).map(
+        (rows) => database.$executeRaw`
+          INSERT INTO event (kind, device, data)
+          SELECT 'alert', alert.device, jsonb_build_object('alert', alert.id, 'change', ${CHANGE_NAMES}::jsonb -> row.kind,
+                 'rule', alert.rule, 'severity', alert.severity, 'subject', alert.subject, 'broker', alert.broker,
+                 'summary', alert.summary, 'actor', row.actor)
+          FROM ROWS FROM (jsonb_to_recordset(${JSON.stringify(rows)}::jsonb) AS (alert text, kind text, actor text))
+            WITH ORDINALITY AS row(alert, kind, actor, place)
+          JOIN alert ON alert.id = row.alert ORDER BY row.place`,
       ),
       ...chunksOf(batch.told).map(
         (rows) => database.$executeRaw`

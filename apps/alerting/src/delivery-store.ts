@@ -122,10 +122,4 @@ export class DeliveryStore {
     );
     return new Map(entries);
   }
-
-  /** Forgets what is old; the newest of each group stays, because it says when that was told. */
-  async prune(before: Date): Promise<void> {
-    await this.database.delivery.deleteMany({ where: { at: { lt: before } } });
-    await this.database.notification.deleteMany({ where: { createdAt: { lt: before }, dueAt: null } });
-  }
 }

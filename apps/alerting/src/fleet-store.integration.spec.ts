@@ -1,5 +1,5 @@
-import { migrate, openDatabase, type PrismaClient } from '@muster/database';
-import { Client } from 'pg';
+import { openDatabase, type PrismaClient } from '@muster/database';
+import { freshDatabase } from '@muster/database/fresh-database';
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
 import { FleetStore } from './fleet-store.ts';
 
@@ -11,14 +11,8 @@ describe('what others have written', () => {
 
   beforeAll(async () => {
     const { postgresUrl } = inject('engines');
-    const admin = new Client({ connectionString: postgresUrl });
-    await admin.connect();
-    await admin.query('CREATE DATABASE alerting_fleet_test');
-    await admin.end();
-    const url = new URL(postgresUrl);
-    url.pathname = '/alerting_fleet_test';
-    await migrate(url.href);
-    database = openDatabase(url.href, 'test');
+    const url = await freshDatabase(postgresUrl);
+    database = openDatabase(url, 'test');
     store = new FleetStore(database);
   });
   afterAll(async () => {

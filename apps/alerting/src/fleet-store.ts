@@ -40,6 +40,12 @@ export class FleetStore {
     );
   }
 
+  /** Devices that were put away: nobody is told of them. */
+  async archived(): Promise<ReadonlySet<string>> {
+    const rows = await this.database.device.findMany({ where: { state: 'archived' }, select: { id: true } });
+    return new Set(rows.map(({ id }) => id));
+  }
+
   /**
    * The last value of some metrics of every device, with when it was received. That is not on record: it is taken to
    * lie as long before the device's last message as it does by the device's own clock, which may be wrong.

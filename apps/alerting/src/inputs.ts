@@ -51,6 +51,8 @@ export class Inputs {
   readonly #probes: Probes;
   readonly #presence: PresenceFeed;
   readonly #notices: ChannelFollower;
+  /** As it was known at the last look, a minute ago at most. */
+  #archived: ReadonlySet<string> = new Set();
   #noticePosition = 0n;
   #gapTimer: NodeJS.Timeout | undefined;
   #tombstoneTimer: NodeJS.Timeout | undefined;
@@ -70,7 +72,7 @@ export class Inputs {
       onReadings: (readings) =>
         engine.run((nowMs) =>
           engine.evaluator.readings(
-            readings.filter(({ device }) => !options.tombstones.has(device)),
+            readings.filter(({ device }) => !this.#isGone(device)),
             nowMs,
           ),
         ),
@@ -130,9 +132,10 @@ export class Inputs {
     connectTimeoutMs: number,
     { noticePosition, figures }: Pick<StoredAlerts, 'noticePosition' | 'figures'>,
   ): Promise<void> {
-    const { engine, tombstones } = this.#options;
+    const { engine } = this.#options;
     const position = await this.#store.presencePosition();
     const devices = await this.#store.devices();
+    this.#archived = await this.#store.archived();
     // Losses are judged when it is known of each broker whether it has ended.
     this.#watch.start(figures);
     await this.#readLosses();
@@ -150,7 +153,7 @@ export class Inputs {
     this.#notices.refresh();
     this.#tombstoneTimer = setInterval(() => {
       const alerted = [...engine.book.open].flatMap(({ device }) => device ?? []);
-      const gone = new Set([...engine.fleet.devices.keys(), ...alerted].filter((device) => tombstones.has(device)));
+      const gone = new Set([...engine.fleet.devices.keys(), ...alerted].filter((device) => this.#isGone(device)));
       if (gone.size > 0) engine.run((nowMs) => gone.forEach((device) => engine.evaluator.forget(device, nowMs)));
     }, TOMBSTONE_CHECK_MS);
     this.#devicesTimer = setInterval(() => void this.#readDevices(), DEVICES_CHECK_MS);
@@ -218,11 +221,11 @@ export class Inputs {
   }
 
   async #readLastValues(): Promise<void> {
-    const { engine, tombstones } = this.#options;
+    const { engine } = this.#options;
     const values = await this.#store.lastValues([...engine.evaluator.metrics]);
     engine.run((nowMs) =>
       engine.evaluator.lastValues(
-        values.filter(({ device }) => !tombstones.has(device)),
+        values.filter(({ device }) => !this.#isGone(device)),
         nowMs,
       ),
     );
@@ -237,17 +240,17 @@ export class Inputs {
   }
 
   #presenceChanged(changes: readonly PresenceEvent[]): void {
-    const { engine, tombstones } = this.#options;
+    const { engine } = this.#options;
     const newest = new Map(changes.map((change) => [change.device, change]));
     engine.run((nowMs) => {
       engine.evaluator.losses(
         changes.flatMap(({ id, to, device, atMs, evidence: { broker, retained } }) =>
-          to === 'lost' && !tombstones.has(device) ? [{ id, device, atMs, broker, isReplay: retained }] : [],
+          to === 'lost' && !this.#isGone(device) ? [{ id, device, atMs, broker, isReplay: retained }] : [],
         ),
         nowMs,
       );
       for (const { device, to, atMs, evidence } of newest.values()) {
-        if (tombstones.has(device)) continue;
+        if (this.#isGone(device)) continue;
         const facts = { state: to, sinceMs: atMs, broker: evidence.broker, wakeExpectedMs: null };
         engine.evaluator.device(device, facts, nowMs);
       }
@@ -258,20 +261,26 @@ export class Inputs {
 
   /** Adds what changes of presence do not tell: devices without any, and when sleepers want to wake. */
   async #readDevices(only?: readonly string[]): Promise<void> {
-    const { engine, tombstones, logger } = this.#options;
+    const { engine, logger } = this.#options;
     try {
+      this.#archived = await this.#store.archived();
       const devices = await this.#store.devices(only);
       engine.run((nowMs) => {
         for (const [device, facts] of devices) {
           const known = engine.fleet.devices.get(device);
           const isNews = known === undefined || (known.state === facts.state && !isDeepStrictEqual(known, facts));
-          if (isNews && !tombstones.has(device)) engine.evaluator.device(device, facts, nowMs);
+          if (isNews && !this.#isGone(device)) engine.evaluator.device(device, facts, nowMs);
         }
       });
     } catch (error) {
       const reason = error instanceof Error ? error.message : String(error);
       logger.warn({ reason }, 'devices could not be read; they are read again in a minute');
     }
+  }
+
+  /** Whether a device is out of service, or put away. */
+  #isGone(device: string): boolean {
+    return this.#options.tombstones.has(device) || this.#archived.has(device);
   }
 
   async #readNotices(): Promise<void> {

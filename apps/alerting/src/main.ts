@@ -1,12 +1,14 @@
 import { existsSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { alertRuleFileSchema, type AlertRule } from '@muster/contract';
-import { openDatabase, schemaIsCurrent, TombstoneSet, waitForSchema } from '@muster/database';
+import { openDatabase, Retention, RETENTION, schemaIsCurrent, TombstoneSet, waitForSchema } from '@muster/database';
 import {
   brokerTargets,
   brokerVariables,
   logConnectionEvent,
+  logRetention,
   postgresVariables,
+  retentionVariables,
   runService,
   serviceVariables,
   YamlSource,
@@ -38,6 +40,7 @@ const configurationSchema = z.object({
   ...serviceVariables,
   ...brokerVariables,
   ...postgresVariables,
+  ...retentionVariables,
   ...internalVariables,
   MUSTER_BROKER_MAX_CONNECTIONS: z.coerce.number().int().min(1).default(20_000).describe('what one broker allows'),
   MUSTER_BROKER_GRACE_SECONDS: z.coerce
@@ -103,7 +106,11 @@ if (process.argv.includes('--print-openapi')) {
       onEvent: logConnectionEvent(logger),
     });
     const resender = new Resender(receivers, senders, engine.book, outbox, logger);
-    const upkeep = new Upkeep(store, deliveries, engine, logger);
+    const upkeep = new Upkeep(engine);
+    const retention = new Retention({
+      ...{ database, rules: RETENTION.alerting, keptDays: configuration.MUSTER_RETENTION_DAYS },
+      ...logRetention(logger),
+    });
     rules.watch({
       onRules: (conditions) => inputs.setRules(conditions),
       breachingOf: (asked) => inputs.breachingOf(asked),
@@ -139,10 +146,12 @@ if (process.argv.includes('--print-openapi')) {
         await inputs.start(CONNECT_TIMEOUT_MS, stored);
         resender.start();
         upkeep.start();
+        retention.start();
       },
       stop: [
         () => rules.close(),
         () => upkeep.close(),
+        () => retention.close(),
         () => resender.close(),
         () => inputs.close(),
         () => engine.close(),

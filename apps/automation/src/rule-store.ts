@@ -1,12 +1,12 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { RuleApplied, RuleRunList, RuleView } from '@muster/contract';
-import type { Prisma, PrismaClient } from '@muster/database';
+import { ADVISORY_LOCKS, type Prisma, type PrismaClient } from '@muster/database';
 import { ProblemError, type Logger } from '@muster/service';
 import type { RuleInForce } from './compiled-rule.ts';
 import { storedRule, type WrittenRule } from './rule-source.ts';
 
 /** Held while rules are saved. Any constant of our own does. */
-const APPLY_LOCK = 772_231_002;
+const APPLY_LOCK = ADVISORY_LOCKS.automationRules;
 const APPLY_LIMIT_MS = 20_000;
 
 /** Rules and their versions in PostgreSQL. */

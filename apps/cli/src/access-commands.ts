@@ -22,6 +22,17 @@ function beTheDevice({ username, password, broker }: Credentials, ca: string | u
   return `mosquitto_pub ${login} -t devices/${username}/telemetry -m '{"temp":22.5}'`;
 }
 
+/** An account as lines for people. */
+export function issuedLines(credentials: Credentials, ca: string | undefined): readonly string[] {
+  return [
+    `user name   ${credentials.username}   (and client id)`,
+    `password    ${credentials.password}   shown this once`,
+    `broker      ${credentials.broker.url}`,
+    '',
+    beTheDevice(credentials, ca),
+  ];
+}
+
 /** An account, shown once. */
 async function issueCredentials(
   target: ApiTarget,
@@ -38,11 +49,8 @@ async function issueCredentials(
     return;
   }
   const behind = credentials.brokers.filter(({ applied }) => !applied).map(({ broker }) => broker);
-  write(`user name   ${credentials.username}   (and client id)`);
-  write(`password    ${credentials.password}   shown this once`);
-  write(`broker      ${credentials.broker.url}`);
+  for (const line of issuedLines(credentials, options.ca)) write(line);
   if (behind.length > 0) say(`not yet let in by ${behind.join(', ')}: their agents have not taken the account yet`);
-  write(`\n${beTheDevice(credentials, options.ca)}`);
 }
 
 /** Takes the account away; answers whether every broker has done so. */

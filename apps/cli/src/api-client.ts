@@ -34,11 +34,22 @@ export const ANSWER_LIMIT_MS = 60_000;
 
 type Method = 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
 
+/** A body that is sent as it is. */
+export class FileBody {
+  constructor(
+    readonly type: string,
+    readonly bytes: Uint8Array<ArrayBuffer>,
+  ) {}
+}
+
 /** What a request is made of, beside its address. */
 export interface ApiRequest {
   readonly method: Method;
-  readonly accept: 'application/json' | 'text/event-stream';
+  readonly accept: 'application/json' | 'text/event-stream' | 'text/csv';
+  /** Sent as JSON, unless it is a {@link FileBody}. */
   readonly body?: unknown;
+  /** Beside those that every request has. */
+  readonly headers?: Readonly<Record<string, string>>;
   readonly signal: AbortSignal;
 }
 
@@ -47,17 +58,18 @@ export interface ApiRequest {
  * @throws ApiError without a status, with what to do, when nothing answers
  */
 export async function askApi(target: ApiTarget, path: string, request: ApiRequest): Promise<Response> {
-  const { method, accept, body, signal } = request;
+  const { method, accept, body, headers, signal } = request;
   try {
     const fetchFrom = await fetchWith(target.ca);
     return await fetchFrom(new URL(`/api/v1${path}`, target.url), {
       method,
       headers: {
+        ...headers,
         accept,
-        ...(body === undefined ? {} : { 'content-type': 'application/json' }),
+        ...(body === undefined ? {} : { 'content-type': body instanceof FileBody ? body.type : 'application/json' }),
         ...(target.token === undefined ? {} : { authorization: `Bearer ${target.token}` }),
       },
-      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+      ...(body === undefined ? {} : { body: body instanceof FileBody ? body.bytes : JSON.stringify(body) }),
       signal,
     });
   } catch (error) {
@@ -119,8 +131,16 @@ export function errorOf(answer: Response, answered: unknown, source?: string): A
  * @throws UsageError
  */
 export function sourceText(option: string, file: string): string {
+  return sourceBytes(option, file).toString('utf8');
+}
+
+/**
+ * The same as it is.
+ * @throws UsageError
+ */
+export function sourceBytes(option: string, file: string): Buffer<ArrayBuffer> {
   try {
-    return readFileSync(file === '-' ? 0 : file, 'utf8');
+    return readFileSync(file === '-' ? 0 : file);
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error);
     throw new UsageError(`${option} ${file} cannot be read: ${reason}`, { cause: error });
@@ -138,9 +158,10 @@ export async function callApi<Schema extends z.ZodType>(
   schema: Schema,
   body?: unknown,
   source?: string,
+  headers: Readonly<Record<string, string>> = {},
 ): Promise<z.infer<Schema>> {
   const signal = AbortSignal.timeout(target.timeoutMs ?? ANSWER_LIMIT_MS);
-  const answer = await askApi(target, path, { method, accept: 'application/json', body, signal });
+  const answer = await askApi(target, path, { method, accept: 'application/json', body, headers, signal });
   const answered: unknown = await answer.json().catch((error: unknown) => {
     // An answer that is no JSON is told by its status alone.
     if (error instanceof SyntaxError) return undefined;

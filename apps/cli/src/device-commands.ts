@@ -1,12 +1,9 @@
 import {
-  decommissionPreviewSchema,
-  decommissionReportSchema,
   devicePageSchema,
   deviceSchema,
   lifeStateSchema,
   presenceHistorySchema,
   presenceStateSchema,
-  type DecommissionReport,
   type Device,
   type DevicePage,
   type LastReading,
@@ -16,11 +13,16 @@ import { addCredentialCommands } from './access-commands.ts';
 import { callApi, type ApiTarget } from './api-client.ts';
 import { apiTarget, withApi } from './api-target.ts';
 import { deviceArgument, wholeNumber } from './arguments.ts';
-import { EXIT_FAILURE, plain, say, table, waitingFor, write, type OutputOptions } from './output.ts';
+import { addBulkCommands } from './bulk-commands.ts';
+import { addDeviceFileCommands } from './device-file-commands.ts';
+import { addDownlinkCommands } from './downlink-commands.ts';
+import { addLifeCommands } from './decommission-commands.ts';
+import { plain, say, table, write, type OutputOptions } from './output.ts';
 
 interface ListFilter {
   readonly presence?: string;
   readonly state?: string;
+  readonly search?: string;
 }
 
 function valueOf({ value, unit }: LastReading): string {
@@ -28,8 +30,16 @@ function valueOf({ value, unit }: LastReading): string {
 }
 
 /** Every device, page after page. */
-async function listDevices(target: ApiTarget, { presence, state }: ListFilter, output: OutputOptions): Promise<void> {
-  const filter = { ...(presence === undefined ? {} : { presence }), ...(state === undefined ? {} : { state }) };
+async function listDevices(
+  target: ApiTarget,
+  { presence, state, search }: ListFilter,
+  output: OutputOptions,
+): Promise<void> {
+  const filter = {
+    ...(presence === undefined ? {} : { presence }),
+    ...(state === undefined ? {} : { state }),
+    ...(search === undefined ? {} : { q: search }),
+  };
   const devices: Device[] = [];
   for (let cursor: string | null | undefined; cursor !== null;) {
     const query = new URLSearchParams({ limit: '1000', ...filter, ...(cursor === undefined ? {} : { cursor }) });
@@ -80,10 +90,17 @@ async function showDevice(target: ApiTarget, id: string, output: OutputOptions):
   write(`           ${presence.explanation}`);
   if (presence.evidence !== null) {
     const { topic, payload, broker, rule } = presence.evidence;
-    write(`evidence   ${plain(topic)} on ${broker}: ${plain(payload)}`);
+    write(topic === '' ? `evidence   on ${broker}` : `evidence   ${plain(topic)} on ${broker}: ${plain(payload)}`);
     write(`           ${rule}`);
   }
+  for (const { flag, since, evidence } of presence.flags) write(`flag       ${flag} since ${since}: ${evidence}`);
   write(`last seen  ${device.lastSeenAt ?? 'never'}`);
+  if (device.replacedAt !== null)
+    write(
+      `hardware   replaced at ${device.replacedAt}${device.replacements > 1 ? `, ${device.replacements} times` : ''}`,
+    );
+  if (device.tags.length > 0) write(`tags       ${device.tags.join(', ')}`);
+  if (device.groups.length > 0) write(`groups     ${device.groups.join(', ')}`);
   for (const [index, line] of infoLines(device.info).entries()) write((index === 0 ? 'info' : '').padEnd(11) + line);
   const readings = Object.entries(device.readings);
   if (readings.length > 0) {
@@ -100,7 +117,7 @@ async function showDevice(target: ApiTarget, id: string, output: OutputOptions):
 /** What a device says about itself, as lines for people. */
 function infoLines(info: Device['info']): readonly string[] {
   if (info === null) return [];
-  const { model, firmware, reset_reason, keep_alive, config } = info;
+  const { model, firmware, reset_reason, keep_alive, interval, config } = info;
   const addresses = Object.values(info.addresses ?? {});
   return [
     [model, firmware === undefined ? undefined : `firmware ${firmware}`]
@@ -109,6 +126,7 @@ function infoLines(info: Device['info']): readonly string[] {
     addresses.length === 0 ? '' : `at ${addresses.join(', ')}`,
     reset_reason === undefined ? '' : `last start: ${reset_reason}`,
     keep_alive === undefined ? '' : `keep-alive ${keep_alive} s`,
+    interval === undefined ? '' : `sends every ${interval} s`,
     config === undefined ? '' : `goes by configuration ${config.version}`,
     config?.error === undefined ? '' : `refused its last configuration: ${config.error}`,
   ].flatMap((line) => (line === '' ? [] : [plain(line)]));
@@ -142,60 +160,11 @@ async function showPresence(
   if (next !== null) say('(there are older ones: --limit shows more)');
 }
 
-/** What taking a device out of service would do. */
-async function previewDecommission(target: ApiTarget, id: string, output: OutputOptions): Promise<boolean> {
-  const preview = await waitingFor(
-    `looking on every broker what there is of ${id}`,
-    callApi(target, 'POST', `/devices/${encodeURIComponent(id)}/decommission?dryRun=true`, decommissionPreviewSchema),
-  );
-  if (output.json) write(JSON.stringify(preview));
-  else {
-    write(`${id}: nothing has been changed`);
-    write(preview.hasAccount ? 'its account would be taken away' : 'it has no account');
-    if (preview.wouldClear.length > 0) {
-      write(
-        table(
-          ['BROKER', 'WOULD CLEAR', 'BYTES'],
-          preview.wouldClear.map(({ broker, topic, bytes }) => [broker, topic, String(bytes)]),
-        ),
-      );
-    } else write('no retained message was found');
-    for (const { topic, owner } of preview.wouldKeep) write(`would keep: ${plain(topic)}, which ${owner} owns as well`);
-    for (const fault of preview.faults) write(fault);
-  }
-  return preview.faults.length === 0;
-}
-
-/** The report of taking a device out of service; answers whether it is verified. */
-async function decommissionDevice(target: ApiTarget, id: string, output: OutputOptions): Promise<boolean> {
-  const report: DecommissionReport = await waitingFor(
-    `decommissioning ${id}: waiting until every broker has let go of it, and looking again`,
-    callApi(target, 'POST', `/devices/${encodeURIComponent(id)}/decommission?wait=30s`, decommissionReportSchema),
-  );
-  if (output.json) {
-    write(JSON.stringify(report));
-    return report.state === 'verified';
-  }
-  write(`${report.device}: ${report.state}${report.verifiedAt === null ? '' : ` at ${report.verifiedAt}`}`);
-  if (report.cleared.length > 0) {
-    write(
-      table(
-        ['BROKER', 'CLEARED', 'BYTES', 'AT'],
-        report.cleared.map(({ broker, topic, bytes, clearedAt }) => [broker, topic, String(bytes), clearedAt]),
-      ),
-    );
-  } else write('no retained message was found');
-  for (const { broker, topic } of report.after) write(`still there: ${plain(topic)} on ${broker}`);
-  for (const { topic, owner } of report.kept) write(`kept: ${plain(topic)}, which ${owner} owns as well`);
-  for (const line of report.notDone) write(`not done: ${line}`);
-  if (report.state !== 'verified') write('it goes on by itself; the same command shows how far it is');
-  return report.state === 'verified';
-}
-
 /** Adds `muster device …` to the command line. */
 export function addDeviceCommands(muster: Command): void {
   const devices = muster.command('device').description('devices of the fleet');
-  withApi(devices.command('ls').description('list devices'))
+  withApi(devices.command('ls').alias('list').description('list devices'))
+    .option('--search <text>', 'only those that match, such as "presence:lost tag:roof last.temp:>30"')
     .addOption(new Option('--presence <state>', 'only those in this state').choices(presenceStateSchema.options))
     .addOption(new Option('--state <state>', 'only those at this point of their life').choices(lifeStateSchema.options))
     .action(async (options: OutputOptions & ListFilter, command: Command) => {
@@ -218,19 +187,9 @@ export function addDeviceCommands(muster: Command): void {
   ).action(async (id: string, options: OutputOptions & { limit: number }, command: Command) => {
     await showPresence(apiTarget(command), id, options);
   });
+  addBulkCommands(devices);
+  addDeviceFileCommands(devices);
   addCredentialCommands(devices);
-}
-
-/** Adds `muster decommission` to the command line. */
-export function addDecommissionCommand(muster: Command): void {
-  withApi(
-    muster
-      .command('decommission')
-      .description('take a device out of service for good, and prove that no retained message of it is left')
-      .argument('<device>', 'its id', deviceArgument)
-      .option('--dry-run', 'only show what would be cleared'),
-  ).action(async (id: string, options: OutputOptions & { dryRun?: true }, command: Command) => {
-    const run = options.dryRun === true ? previewDecommission : decommissionDevice;
-    if (!(await run(apiTarget(command), id, options))) process.exitCode = EXIT_FAILURE;
-  });
+  addDownlinkCommands(devices);
+  addLifeCommands(devices);
 }

@@ -17,9 +17,15 @@ interface Sample extends DeadLetter {
 }
 
 interface Activity {
-  lastSeenMs: number;
+  lastSeenMs: number | undefined;
   messages: number;
   broker: string;
+}
+
+/** From when a broker has been listened to without a break, and until when all that was heard has been taken. */
+export interface Attention {
+  readonly fromMs: number;
+  readonly untilMs: number;
 }
 
 interface LetterCount {
@@ -42,6 +48,7 @@ export class FleetStore {
   #readings = new Map<string, { readonly device: DeviceId; readonly reading: Reading; readonly epochMs: number }>();
   #activity = new Map<DeviceId, Activity>();
   #letters = new Map<string, LetterCount>();
+  #attention = new Map<string, Attention>();
 
   constructor(
     private readonly database: PrismaClient,
@@ -53,20 +60,35 @@ export class FleetStore {
     this.#heard.add(device);
   }
 
-  /** Takes a message whose readings have been stored. */
-  stored(device: DeviceId, readings: readonly Reading[], epochMs: number, receivedAtMs: number, broker: string): void {
+  /**
+   * Takes a message whose readings have been stored.
+   * @param heardAtMs when the device was there for certain: of what had waited at the broker, not when it was received;
+   *   undefined where it does not say when it was sent
+   */
+  stored(
+    device: DeviceId,
+    readings: readonly Reading[],
+    epochMs: number,
+    heardAtMs: number | undefined,
+    broker: string,
+  ): void {
     for (const reading of readings) {
       const key = `${device} ${reading.metric}`;
       const before = this.#readings.get(key);
       if (before === undefined || before.epochMs <= epochMs) this.#readings.set(key, { device, reading, epochMs });
     }
     const activity = this.#activity.get(device);
-    if (activity === undefined) this.#activity.set(device, { lastSeenMs: receivedAtMs, messages: 1, broker });
+    if (activity === undefined) this.#activity.set(device, { lastSeenMs: heardAtMs, messages: 1, broker });
     else {
       activity.messages += 1;
-      activity.lastSeenMs = Math.max(activity.lastSeenMs, receivedAtMs);
+      activity.lastSeenMs = newest(activity.lastSeenMs, heardAtMs);
       activity.broker = broker;
     }
+  }
+
+  /** Takes how a broker is listened to: with it whoever is silent can be told from whom nobody has heard. */
+  attend(broker: string, attention: Attention): void {
+    this.#attention.set(broker, attention);
   }
 
   /** Takes a dead letter. */
@@ -123,6 +145,8 @@ export class FleetStore {
     const readings = this.#readings;
     const activity = this.#activity;
     const letters = this.#letters;
+    // Read before what is written: what it vouches for is among it.
+    const attention = [...this.#attention];
     this.#heard = new Set();
     this.#readings = new Map();
     this.#activity = new Map();
@@ -150,6 +174,7 @@ export class FleetStore {
     ]);
     const failed = results.find((result) => result.status === 'rejected');
     if (failed !== undefined) throw failed.reason;
+    await this.#writeAttention(attention);
     return tombstoned;
   }
 
@@ -210,18 +235,31 @@ export class FleetStore {
     const json = JSON.stringify(
       rows.map(([device, { lastSeenMs, messages, broker }]) => ({
         device,
-        last_seen_ms: lastSeenMs,
+        last_seen_ms: lastSeenMs ?? null,
         messages,
         broker,
       })),
     );
     await this.database.$executeRaw`
       INSERT INTO device_activity (device, last_seen_at, messages, broker)
-      SELECT device, to_timestamp(last_seen_ms / 1000.0), messages, broker
+      SELECT device, to_timestamp(coalesce(last_seen_ms, 0) / 1000.0), messages, broker
       FROM jsonb_to_recordset(${json}::jsonb) AS row(device text, last_seen_ms float8, messages bigint, broker text)
       ON CONFLICT (device) DO UPDATE
       SET last_seen_at = greatest(device_activity.last_seen_at, excluded.last_seen_at),
-          messages = device_activity.messages + excluded.messages, broker = excluded.broker`;
+          messages = device_activity.messages + excluded.messages, broker = excluded.broker, written_at = now()`;
+  }
+
+  async #writeAttention(rows: readonly (readonly [string, Attention])[]): Promise<void> {
+    if (rows.length === 0) return;
+    const json = JSON.stringify(
+      rows.map(([broker, { fromMs, untilMs }]) => ({ broker, from_ms: fromMs, until_ms: untilMs })),
+    );
+    await this.database.$executeRaw`
+      INSERT INTO ingestion_attention (broker, "from", until)
+      SELECT broker, to_timestamp(from_ms / 1000.0), to_timestamp(until_ms / 1000.0)
+      FROM jsonb_to_recordset(${json}::jsonb) AS row(broker text, from_ms float8, until_ms float8)
+      ON CONFLICT (broker) DO UPDATE SET "from" = excluded."from", until = excluded.until
+      WHERE ingestion_attention.until <> excluded.until`;
   }
 
   async #writeLetters(rows: readonly LetterCount[]): Promise<void> {
@@ -248,4 +286,9 @@ export class FleetStore {
       SET topic = excluded.topic, payload = excluded.payload, payload_size = excluded.payload_size, detail = excluded.detail,
           count = dead_letter.count + excluded.count, last_at = excluded.last_at`;
   }
+}
+
+function newest(one: number | undefined, other: number | undefined): number | undefined {
+  if (one === undefined || other === undefined) return one ?? other;
+  return Math.max(one, other);
 }

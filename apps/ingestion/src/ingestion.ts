@@ -22,6 +22,7 @@ import { admittedReadings, Fleet, type KnownDevice } from './fleet.ts';
 import type { Digest } from './digest.ts';
 import type { FleetStore } from './fleet-store.ts';
 import { latenessOf } from './lateness.ts';
+import { Listening } from './listening.ts';
 import type { IngestionMetrics } from './metrics.ts';
 import { readingTime } from './reading-time.ts';
 
@@ -41,6 +42,8 @@ export class Ingestion {
   readonly #fleet = new Fleet();
   readonly #writer: BatchWriter;
   #connections: readonly BrokerConnection[] = [];
+  /** Brokers that are listened to. */
+  readonly #listening = new Map<string, Listening>();
   #storeTimer: NodeJS.Timeout | undefined;
   #storing: Promise<void> = Promise.resolve();
   readonly #abort = new AbortController();
@@ -103,9 +106,11 @@ export class Ingestion {
           statusTopic: 'muster/services/ingestion',
           // Retained telemetry is old: what was live when it was published has come through the session.
           subscriptions: filters.map((filter) => ({ filter, qos: 1, retainHandling: 2 })),
-          onMessage: (message, settle) => this.#receive(message, settle),
+          onMessage: (message, settle) => this.#receive(message, this.#attending(message.broker, settle)),
           onEvent: (event) => {
             if (event.kind === 'dropped') this.metrics.dropped.inc({ broker: event.broker });
+            if (event.kind === 'connected') this.#listening.set(event.broker, new Listening(Date.now()));
+            if (event.kind === 'disconnected') this.#listening.delete(event.broker);
             log(event);
           },
         }),
@@ -127,6 +132,16 @@ export class Ingestion {
       this.logger.warn({ lines: left }, 'not written before the end; the broker delivers their messages again');
     await this.#storing;
     await this.#flushStore();
+  }
+
+  /** Counts a message until it is settled. */
+  #attending(broker: string, settle: Settle): Settle {
+    const listening = this.#listening.get(broker);
+    listening?.received();
+    return (settlement) => {
+      listening?.settled();
+      settle(settlement);
+    };
   }
 
   #receive(message: ReceivedMessage, settle: Settle): void {
@@ -242,6 +257,13 @@ export class Ingestion {
     }
     // Not the message itself: while InfluxDB is away its payload would stay in memory as well.
     const { topic, broker, receivedAtMs, connection } = message;
+    // What had waited at the broker says when it was said, not that the device is there now.
+    const wasWaiting = message.isBacklog || message.duplicate || isLate;
+    const heardAtMs = !wasWaiting
+      ? receivedAtMs
+      : time.source === 'receipt'
+        ? undefined
+        : Math.min(receivedAtMs, time.epochMs);
     const isRedeliverable = message.qos > 0;
     this.#writer.add({
       line,
@@ -249,7 +271,7 @@ export class Ingestion {
       done: (refusal) => {
         if (refusal === undefined) {
           this.metrics.readings.inc({ broker }, readings.length);
-          this.store.stored(device.id, readings, time.epochMs, receivedAtMs, broker);
+          this.store.stored(device.id, readings, time.epochMs, heardAtMs, broker);
         } else {
           this.#letter(device.id, 'refused-by-influxdb', refusal, {
             broker,
@@ -288,6 +310,7 @@ export class Ingestion {
   }
 
   async #flushStore(): Promise<void> {
+    for (const [broker, listening] of this.#listening) this.store.attend(broker, listening.attention(Date.now()));
     try {
       for (const device of await this.store.flush()) this.#fleet.forget(device);
     } catch (error) {

@@ -1,4 +1,4 @@
-import { openDatabase, schemaIsCurrent, TombstoneSet, waitForSchema } from '@muster/database';
+import { openDatabase, Retention, RETENTION, schemaIsCurrent, TombstoneSet, waitForSchema } from '@muster/database';
 import {
   brokerTargets,
   brokerVariables,
@@ -6,7 +6,9 @@ import {
   influxTarget,
   influxVariables,
   loadTopicMap,
+  logRetention,
   postgresVariables,
+  retentionVariables,
   runService,
   serviceVariables,
 } from '@muster/service';
@@ -25,6 +27,7 @@ const configurationSchema = z.object({
   ...serviceVariables,
   ...brokerVariables,
   ...postgresVariables,
+  ...retentionVariables,
   ...influxVariables,
   MUSTER_INGESTION_ORDINAL: z.coerce.number().int().min(0).default(0).describe('which of the processes this one is'),
   MUSTER_INGESTION_REPLICAS: z.coerce.number().int().min(1).default(1).describe('how many processes there are'),
@@ -55,6 +58,10 @@ await runService('ingestion', configurationSchema, ({ configuration, logger, met
     digest,
     influx,
   );
+  const retention = new Retention({
+    ...{ database, rules: RETENTION.ingestion, keptDays: configuration.MUSTER_RETENTION_DAYS },
+    ...logRetention(logger),
+  });
   return {
     readiness: [
       { name: 'brokers', check: () => (ingestion.ready && digest.ready ? undefined : 'not every broker is connected') },
@@ -76,8 +83,10 @@ await runService('ingestion', configurationSchema, ({ configuration, logger, met
       await digest.start(own, CONNECT_TIMEOUT_MS);
       await ingestion.start(own, CONNECT_TIMEOUT_MS);
       statistics.start(own);
+      retention.start();
     },
     stop: [
+      () => retention.close(),
       () => statistics.close(),
       () => ingestion.close(),
       () => digest.close(),

@@ -1,65 +1,127 @@
 import { DeviceTransport } from '@muster/broker';
-import { isDataError, openDatabase, schemaIsCurrent, TombstoneSet, waitForSchema } from '@muster/database';
+import {
+  isDataError,
+  openDatabase,
+  Retention,
+  RETENTION,
+  schemaIsCurrent,
+  TombstoneSet,
+  waitForSchema,
+} from '@muster/database';
 import {
   brokerTargets,
   brokerVariables,
   loadTopicMap,
   logConnectionEvent,
+  logRetention,
   postgresVariables,
+  retentionVariables,
   runService,
   serviceVariables,
 } from '@muster/service';
 import { z } from 'zod';
+import { Brokers } from './brokers.ts';
 import { Fleet } from './fleet.ts';
+import { Incidents } from './incidents.ts';
+import { DeposedError, Leadership } from './leadership.ts';
+import { PresenceMetrics } from './metrics.ts';
 import { PresenceStore } from './presence-store.ts';
+import { PresenceWatch } from './presence-watch.ts';
+import { Reassertion } from './reassertion.ts';
 import { StatusController } from './status.controller.ts';
 
 /** A broker keeps what presence has not heard for a week. */
 const SESSION_EXPIRY_SECONDS = 7 * 24 * 3_600;
+/** A broker that hangs is noticed within one and a half of it. */
+const KEEP_ALIVE_SECONDS = 10;
 const CONNECT_TIMEOUT_MS = 10_000;
-const LOOK_EVERY_MS = 1_000;
 
-const configurationSchema = z.object({ ...serviceVariables, ...brokerVariables, ...postgresVariables });
+const configurationSchema = z.object({
+  ...serviceVariables,
+  ...brokerVariables,
+  ...postgresVariables,
+  ...retentionVariables,
+});
 
 await runService('presence', configurationSchema, ({ configuration, logger, metrics }) => {
-  const database = openDatabase(configuration.MUSTER_POSTGRES_URL, 'presence');
-  const tombstones = new TombstoneSet('presence', database, configuration.MUSTER_POSTGRES_URL, (error) =>
+  const url = configuration.MUSTER_POSTGRES_URL;
+  const targets = brokerTargets(configuration);
+  const database = openDatabase(url, 'presence');
+  const tombstones = new TombstoneSet('presence', database, url, (error) =>
     logger.warn({ err: error }, 'tombstones not refreshed'),
   );
-  const store = new PresenceStore(database, (error) =>
-    logger.warn({ reason: error.message }, 'PostgreSQL did not take presence; it is tried again'),
+  // Its sessions at the brokers and its memory belong to the other process now: it begins anew, and stands by.
+  const stepDown = (): void => {
+    logger.error('another presence process has become active; this one ends');
+    process.kill(process.pid, 'SIGTERM');
+  };
+  const leadership = new Leadership({
+    ...{ url, database, onDeposed: stepDown },
+    onUncertain: (error) =>
+      logger.warn({ reason: error.message }, 'whether this process is the active one is not known'),
+  });
+  const store = new PresenceStore(
+    database,
+    (error) => logger.warn({ reason: error.message }, 'PostgreSQL did not take presence; it is tried again'),
+    stepDown,
   );
-  const fleet = new Fleet(store, tombstones, metrics);
+  const incidents = new Incidents(database, stepDown);
+  const presenceMetrics = new PresenceMetrics(metrics, () => leadership.isActive);
+  const brokers = new Brokers({
+    ...{ targets, logger },
+    onVerdict: (broker, verdict) => watch.verdict(broker, verdict),
+  });
+  const reassertion = new Reassertion({
+    connections: () => transport.unwrap(),
+    record: (device) => (tombstones.has(device) ? undefined : fleet.record(device)),
+    onMirrored: (device, broker) => {
+      fleet.mirrored(device, broker).catch((error: unknown) => logger.warn({ err: error }, 'presence not recorded'));
+    },
+    ...{ counter: presenceMetrics.reasserted, logger },
+  });
+  const fleet: Fleet = new Fleet({ store, brokers, tombstones, reassertion, metrics: presenceMetrics });
   const tellEvent = logConnectionEvent(logger);
-  let hearingSinceMs: number | undefined;
-  let lookTimer: NodeJS.Timeout | undefined;
-  const transport = new DeviceTransport({
-    service: 'presence',
-    brokers: brokerTargets(configuration),
-    topicMap: loadTopicMap(configuration.MUSTER_TOPIC_MAP),
+  const transport: DeviceTransport = new DeviceTransport({
+    ...{ service: 'presence', brokers: targets, topicMap: loadTopicMap(configuration.MUSTER_TOPIC_MAP) },
     sessionExpirySeconds: SESSION_EXPIRY_SECONDS,
+    keepAliveSeconds: KEEP_ALIVE_SECONDS,
     connectTimeoutMs: CONNECT_TIMEOUT_MS,
+    handlersKeepOrder: true,
     isHopeless: isDataError,
     onEvent: (event) => {
-      if (event.kind === 'disconnected') hearingSinceMs = undefined;
+      brokers.connection(event);
       tellEvent(event);
     },
     onUnknown: (message, device) => {
-      fleet.refused('invalid-device-id');
+      presenceMetrics.refused.inc({ reason: 'invalid-device-id' });
       logger.warn({ topic: message.topic.slice(0, 200), device: device.slice(0, 100) }, 'a status of no device');
     },
-    onFailure: (message, error) => logger.error({ err: error, topic: message.topic }, 'a status could not be handled'),
+    onFailure: (message, error) => {
+      if (!(error instanceof DeposedError))
+        logger.error({ err: error, topic: message.topic }, 'a status could not be handled');
+    },
   });
-  const look = (): void => {
-    const nowMs = Date.now();
-    if (transport.ready) hearingSinceMs ??= nowMs;
-    fleet.look(nowMs, hearingSinceMs).catch((error: unknown) => logger.error({ err: error }, 'who is late is unknown'));
-  };
+  const watch: PresenceWatch = new PresenceWatch({
+    ...{ fleet, store, brokers, incidents, logger },
+    brokerNames: targets.map(({ name }) => name),
+    connections: () => transport.unwrap(),
+  });
+  const retention = new Retention({
+    ...{ database, rules: RETENTION.presence, keptDays: configuration.MUSTER_RETENTION_DAYS },
+    ...logRetention(logger),
+  });
   return {
     controllers: [StatusController],
-    providers: [{ provide: Fleet, useValue: fleet }],
+    providers: [
+      { provide: Fleet, useValue: fleet },
+      { provide: PresenceMetrics, useValue: presenceMetrics },
+    ],
     readiness: [
-      { name: 'brokers', check: () => (transport.ready ? undefined : 'not every broker is connected') },
+      {
+        name: 'brokers',
+        // A process that stands by is ready to become the active one.
+        check: () => (transport.ready || !leadership.isActive ? undefined : 'not every broker is connected'),
+      },
       {
         name: 'postgres',
         check: async () => ((await schemaIsCurrent(database)) ? undefined : 'the schema is not the one of this build'),
@@ -68,11 +130,28 @@ await runService('presence', configurationSchema, ({ configuration, logger, metr
     start: async (application) => {
       await waitForSchema(database, (reason) => logger.warn({ reason }, 'waiting for the database'));
       await tombstones.start();
-      await fleet.load();
+      const epoch = await leadership.acquire();
+      if (epoch === undefined) return;
+      store.begin(epoch);
+      incidents.begin(epoch);
+      await fleet.load(Date.now());
+      // How long a device may take to come back it says itself, and a broker may be judged at once.
+      fleet.declare((await store.observe()).declared);
+      brokers.start(await incidents.load());
       application.connectMicroservice({ strategy: transport }, { inheritAppConfig: true });
       await application.startAllMicroservices();
-      lookTimer = setInterval(look, LOOK_EVERY_MS);
+      watch.start();
+      retention.start();
+      logger.info('this process is the active one');
     },
-    stop: [() => clearInterval(lookTimer), () => store.close(), () => tombstones.close(), () => database.$disconnect()],
+    stop: [
+      () => retention.close(),
+      () => watch.close(),
+      () => store.close(),
+      () => brokers.close(),
+      () => tombstones.close(),
+      () => leadership.close(),
+      () => database.$disconnect(),
+    ],
   };
 });

@@ -1,35 +1,11 @@
 import type { StatusMessage } from '@muster/contract';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { decide, overdue, type PresenceRecord, type StatusInput } from './presence-machine.ts';
-
-function input(message: StatusMessage, circumstances: Partial<StatusInput> = {}): StatusInput {
-  return {
-    message,
-    receivedAtMs: 1_000,
-    retained: false,
-    broker: 'mosquitto-0',
-    topic: 'devices/a/status',
-    payload: 'x',
-    expirySeconds: undefined,
-    ...circumstances,
-  };
-}
-
-const birth = (session?: number): StatusMessage => ({ kind: 'birth', session });
-const will = (session?: number): StatusMessage => ({ kind: 'will', session });
-const goodbye = (session?: number): StatusMessage => ({
-  kind: 'graceful',
-  session,
-  reason: 'shutdown',
-  wakeInSeconds: undefined,
-});
-const sleep = (session?: number, wakeInSeconds?: number): StatusMessage => ({
-  kind: 'graceful',
-  session,
-  reason: 'sleep',
-  wakeInSeconds,
-});
+import { decide, type StatusInput } from './presence-machine.ts';
+import { birth, goodbye, recordAfter as first, sleep, statusInput as input, will } from './presence-scene.ts';
+import type { PresenceRecord } from './presence-record.ts';
+import { interrupt } from './broker-outage.ts';
+import { overdue } from './silence.ts';
 
 /** The record after some live messages. */
 function after(...messages: readonly StatusMessage[]): PresenceRecord | undefined {
@@ -91,10 +67,22 @@ describe('presence', () => {
     ['a retained birth of an older session', [birth(7), birth(8), will(8)], birth(7), 'ignored'],
     ['a retained birth of the current session', [birth(7)], birth(7), 'confirmed'],
     ['a retained birth that is news', [], birth(7), 'changed'],
+    ['a retained birth of a device without sessions that is lost', [birth(), will()], birth(), 'changed'],
     ['a retained will of the current session', [birth(7)], will(7), 'changed'],
     ['a retained will of an older session', [birth(7), birth(8)], will(7), 'ignored'],
   ])('replayed: %s', (_, messages, message, kind) => {
     expect(decide(after(...messages), input(message, { retained: true })).kind).toBe(kind);
+  });
+
+  it.each<[string, readonly StatusMessage[], StatusMessage, string]>([
+    ['P8 a birth, where the will was not retained', [birth(), will()], birth(), 'ignored'],
+    ['P8 the same of a numbered session', [birth(7), will(7)], birth(7), 'ignored'],
+    ['a birth of a session that nobody has heard', [birth(7), will(7)], birth(8), 'changed'],
+    ['a birth of a device that is online', [birth()], birth(), 'confirmed'],
+    ['an offline of before the birth, where that was not retained', [will(), birth()], will(), 'ignored'],
+    ['a birth of a device that nobody knows', [], birth(), 'changed'],
+  ])('replayed in a session that has missed nothing: %s', (_, messages, message, kind) => {
+    expect(decide(after(...messages), input(message, { retained: true, isResumed: true })).kind).toBe(kind);
   });
 
   it('keeps the message as evidence, short and printable', () => {
@@ -143,54 +131,42 @@ describe('presence', () => {
   });
 });
 
-/** The record after one live message of nobody known before. */
-function first(message: StatusMessage, circumstances: Partial<StatusInput> = {}): PresenceRecord {
-  const decision = decide(undefined, input(message, circumstances));
-  if (decision.kind !== 'changed') throw new Error('a first message changes something');
-  return decision.record;
-}
+describe('presence beside its broker', () => {
+  const outage = { broker: 'mosquitto-0', kind: 'restarted', fromMs: 5_000 } as const;
+  const interrupted = interrupt(first(birth(7)), outage, 5_000, 95_000)?.record;
 
-describe('silence', () => {
-  const asleep = first(sleep(7, 300));
-  const expiring = first(birth(7), { expirySeconds: 300 });
-
-  it.each<[string, PresenceRecord, number, string | undefined]>([
-    ['P13 a sleeper that is not back after its time', asleep, 301_000, undefined],
-    ['a sleeper at 1.5 times its time', asleep, 451_000, 'overslept'],
-    ['P10 a birth before it expires', expiring, 300_999, undefined],
-    ['P10 a birth that has expired', expiring, 301_000, 'expired'],
-    ['a birth without an expiry', first(birth(7)), 1e12, undefined],
-    ['a sleeper that said no time', first(sleep(7)), 1e12, undefined],
-    ['a goodbye', first(goodbye(7)), 1e12, undefined],
-  ])('%s', (_, record, nowMs, reason) => {
-    const decision = overdue(record, nowMs, 0);
-    expect(decision?.record.reason).toBe(reason);
-    if (decision !== undefined) expect(decision.record).toMatchObject({ state: 'lost', sinceMs: nowMs, dueAtMs: null });
+  it('is confirmed by a replayed birth of the same session, however the device came to be there', () => {
+    const stale = { ...first(birth(7)), state: 'stale', reason: 'silent' } as const;
+    expect(decide(stale, input(birth(7), { retained: true })).kind).toBe('confirmed');
+    const talking = { ...first(birth()), reason: 'telemetry' } as const;
+    expect(decide(talking, input(birth(), { retained: true })).kind).toBe('ignored');
+    expect(decide(talking, input(will(), { retained: true })).kind).toBe('ignored');
+    expect(decide(talking, input(will())).kind).toBe('changed');
   });
 
-  it('means nothing while a broker is not heard, nor in the 30 s after', () => {
-    expect(overdue(asleep, 1e9, undefined)).toBeUndefined();
-    expect(overdue(asleep, 1e9, 1e9 - 29_999)).toBeUndefined();
-    expect(overdue(asleep, 1e9, 1e9 - 30_000)?.record.reason).toBe('overslept');
+  it.each<[string, StatusMessage, Partial<StatusInput>, string]>([
+    ['P6 a will of the session that the broker ended with', will(7), { retained: true }, 'renewed'],
+    ['P6 the same will, which had waited at the broker', will(7), {}, 'renewed'],
+    ['P6 a birth that the broker retains from before', birth(7), { retained: true }, 'ignored'],
+    ['a birth that it retains and that nobody has heard', birth(8), { retained: true }, 'changed'],
+    ['a live birth', birth(8), {}, 'changed'],
+    ['a will of a session that has begun since', will(8), {}, 'changed'],
+    ['a stated goodbye', goodbye(7), {}, 'changed'],
+  ])('of a broker that was started anew: %s', (_, message, circumstances, kind) => {
+    expect(decide(interrupted, input(message, circumstances)).kind).toBe(kind);
   });
 
-  it('is counted from the last time that a device said the same', () => {
-    const again = decide(asleep, input(sleep(7, 300), { receivedAtMs: 200_000 }));
-    expect(again).toMatchObject({ kind: 'renewed', record: { sinceMs: 1_000, dueAtMs: 650_000 } });
-    const renewed = decide(expiring, input(birth(7), { receivedAtMs: 200_000, expirySeconds: 300 }));
-    expect(renewed).toMatchObject({ kind: 'renewed', record: { sinceMs: 1_000, dueAtMs: 500_000 } });
-    expect(decide(asleep, input(sleep(7, 300), { receivedAtMs: 200_000, retained: true })).kind).toBe('confirmed');
+  it('keeps a will that came as the broker ended, for the case that the device does not come back', () => {
+    const decision = decide(interrupted, input(will(7), { payload: 'offline' }));
+    if (decision.kind !== 'renewed') throw new Error('it is kept');
+    expect(decision.record).toMatchObject({ state: 'unknown', interrupted: { will: { payload: 'offline' } } });
+    expect(decide(decision.record, input(will(7))).kind).toBe('confirmed');
+    expect(overdue(decision.record, 95_000, 0)?.record).toMatchObject({ state: 'lost', reason: 'will' });
   });
 
-  it('is not undone by what a broker still holds, but by the device', () => {
-    const overslept = overdue(asleep, 451_000, 0)?.record;
-    const expired = overdue(expiring, 301_000, 0)?.record;
-    const replayed = { receivedAtMs: 500_000, retained: true };
-    expect(decide(overslept, input(sleep(7, 300), replayed)).kind).toBe('ignored');
-    expect(decide(overslept, input(sleep(8, 300), replayed)).kind).toBe('changed');
-    expect(decide(overslept, input(birth(8))).kind).toBe('changed');
-    expect(decide(expired, input(birth(7), replayed)).kind).toBe('ignored');
-    // An expired message is not replayed: this one was published since.
-    expect(decide(expired, input(birth(7), { ...replayed, expirySeconds: 20 })).kind).toBe('changed');
+  it('does not take its own words for news, but where it knows nothing else', () => {
+    expect(decide(first(will(7)), input(birth(7), { isOwn: true, retained: true })).kind).toBe('ignored');
+    expect(decide(first(birth(7)), input(will(7), { isOwn: true })).kind).toBe('changed');
+    expect(decide(undefined, input(birth(7), { isOwn: true, retained: true })).kind).toBe('changed');
   });
 });

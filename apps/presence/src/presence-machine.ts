@@ -1,25 +1,5 @@
-import {
-  storableText,
-  type Evidence,
-  type PresenceReason,
-  type PresenceState,
-  type StatusMessage,
-} from '@muster/contract';
-
-/** The presence of one device; times are milliseconds since 1970. */
-export interface PresenceRecord {
-  readonly state: PresenceState;
-  readonly reason: PresenceReason;
-  readonly sinceMs: number;
-  /** The newest session known; null for devices that send none. */
-  readonly session: number | null;
-  /** The last eight sessions that a newer one replaced, newest last. */
-  readonly superseded: readonly number[];
-  readonly wakeExpectedAtMs: number | null;
-  /** Until when it is believed without another word: a sleeper comes back in time, a birth with an expiry is renewed. */
-  readonly dueAtMs: number | null;
-  readonly evidence: Evidence;
-}
+import type { Evidence, PresenceReason, PresenceState, StatusMessage } from '@muster/contract';
+import { printable, type Decision, type PresenceRecord } from './presence-record.ts';
 
 /** A status message with the circumstances of its receipt. */
 export interface StatusInput {
@@ -27,6 +7,10 @@ export interface StatusInput {
   readonly receivedAtMs: number;
   /** A replay of retained state: true of some time before. */
   readonly retained: boolean;
+  /** Replayed in a session that has missed nothing: whatever was said since the last word known would have come live. */
+  readonly isResumed: boolean;
+  /** Whether it is Muster's own word, which it has left at a broker in the name of the device. */
+  readonly isOwn: boolean;
   readonly broker: string;
   readonly topic: string;
   readonly payload: string;
@@ -34,19 +18,9 @@ export interface StatusInput {
   readonly expirySeconds: number | undefined;
 }
 
-/** What a message, or time, did to a device's presence. */
-export type Decision =
-  | { readonly kind: 'changed'; readonly record: PresenceRecord; readonly from: PresenceState }
-  /** Nothing is new but until when it is believed. */
-  | { readonly kind: 'renewed'; readonly record: PresenceRecord }
-  | { readonly kind: 'confirmed' }
-  | { readonly kind: 'ignored'; readonly rule: string };
-
 const SUPERSEDED_KEPT = 8;
 /** A board's sleep is not exact: it is overdue after so many times what it announced (docs/presence.md). */
-const SLEEP_TOLERANCE = 1.5;
-/** Devices come back one after the other: so long after every broker is heard (again), silence means nothing. */
-const HEARING_GRACE_MS = 30_000;
+export const SLEEP_TOLERANCE = 1.5;
 
 /**
  * The rules by which a status message changes presence (docs/presence.md). A live birth always wins; a replayed birth
@@ -60,9 +34,25 @@ export function decide(before: PresenceRecord | undefined, input: StatusInput): 
     session !== null &&
     (before.superseded.includes(session) || (before.session !== null && session < before.session));
 
+  // Live it cannot come: with No Local a broker does not send it back, and anybody else may forge the mark.
+  if (input.isOwn && input.retained && before !== undefined)
+    return { kind: 'ignored', rule: 'what Muster itself has said in the name of a device is no news' };
   if (isLeftBehind(before, input))
     return { kind: 'ignored', rule: 'what is retained was believed until its time was over' };
+  const isKnown = input.isResumed && before !== undefined && before.interrupted === null && !isNews(before, session);
+  if (isKnown && isThere(before) !== (message.kind === 'birth'))
+    return { kind: 'ignored', rule: 'what a broker retains is older than what was heard from it without a break' };
   if (message.kind === 'birth') {
+    if (input.retained && before?.interrupted != null && !isNews(before, session) && !saysAnything(before, input))
+      return { kind: 'ignored', rule: 'what a broker retains does not say that the device is connected to it again' };
+    if (
+      input.retained &&
+      before !== undefined &&
+      before.interrupted === null &&
+      isThere(before) &&
+      !isNews(before, session)
+    )
+      return renewed(before, input);
     if (input.retained && isOld) return { kind: 'ignored', rule: 'a retained birth of an older session is left over' };
     const isReset = !input.retained && before?.session != null && session !== null && session < before.session;
     const rule = isReset
@@ -82,6 +72,11 @@ export function decide(before: PresenceRecord | undefined, input: StatusInput): 
       rule: 'the device said why it leaves',
     });
   }
+  if (before?.interrupted != null && !isNews(before, session)) {
+    const evidence = evidenceOf(input, 'a broker that ends publishes every will; the device has time to come back');
+    if (before.interrupted.will !== null) return { kind: 'confirmed' };
+    return { kind: 'renewed', record: { ...before, interrupted: { ...before.interrupted, will: evidence } } };
+  }
   const saidGoodbye = before?.state === 'offline' || before?.state === 'asleep';
   if (saidGoodbye && !isNews(before, session))
     return { kind: 'ignored', rule: 'a will after a stated goodbye adds nothing' };
@@ -90,6 +85,12 @@ export function decide(before: PresenceRecord | undefined, input: StatusInput): 
     reason: 'will',
     rule: 'offline without a stated reason counts as the will',
   });
+}
+
+/** What a replayed birth tells of a device that is known to be there: until when it is to be believed. */
+function renewed(before: PresenceRecord, { expirySeconds, receivedAtMs }: StatusInput): Decision {
+  if (expirySeconds === undefined) return { kind: 'confirmed' };
+  return { kind: 'renewed', record: { ...before, dueAtMs: receivedAtMs + expirySeconds * 1000 } };
 }
 
 function changed(
@@ -110,13 +111,7 @@ function changed(
       : wakeInMs > 0
         ? input.receivedAtMs + wakeInMs * SLEEP_TOLERANCE
         : null;
-  const evidence: Evidence = {
-    broker: input.broker,
-    topic: input.topic,
-    payload: printable(input.payload),
-    retained: input.retained,
-    rule: next.rule,
-  };
+  const evidence = evidenceOf(input, next.rule);
   if (isSame) {
     const hasMoved = message.kind === 'birth' && !input.retained && before.evidence.broker !== input.broker;
     if (hasMoved) return { kind: 'renewed', record: { ...before, dueAtMs, evidence } };
@@ -139,56 +134,46 @@ function changed(
       superseded,
       wakeExpectedAtMs,
       dueAtMs,
+      interrupted: null,
+      mirrors: (before?.mirrors ?? []).filter((broker) => broker !== input.broker),
+      learnedIntervalMs: before?.learnedIntervalMs ?? null,
+      flags: before?.flags ?? [],
       evidence,
     },
   };
 }
 
-/**
- * What silence means at a time: a sleeper that did not come back is lost, and so is a device whose birth has expired
- * and was not published anew. Undefined where it means nothing (yet).
- * @param hearingSinceMs since when every broker is heard; undefined while one is not: then nobody is silent
- */
-export function overdue(
-  before: PresenceRecord,
-  nowMs: number,
-  hearingSinceMs: number | undefined,
-): Extract<Decision, { kind: 'changed' }> | undefined {
-  const { state, dueAtMs } = before;
-  if (hearingSinceMs === undefined || dueAtMs === null) return undefined;
-  if (nowMs < Math.max(dueAtMs, hearingSinceMs + HEARING_GRACE_MS)) return undefined;
-  const judged =
-    state === 'asleep'
-      ? ({ reason: 'overslept', rule: `asleep for ${SLEEP_TOLERANCE} times what it announced` } as const)
-      : ({ reason: 'expired', rule: 'its birth has expired and was not published anew' } as const);
-  return {
-    kind: 'changed',
-    from: state,
-    record: {
-      ...before,
-      ...{ state: 'lost', reason: judged.reason, sinceMs: nowMs, wakeExpectedAtMs: null, dueAtMs: null },
-      evidence: { ...before.evidence, rule: judged.rule },
-    },
-  };
+function evidenceOf({ broker, topic, payload, retained }: StatusInput, rule: string): Evidence {
+  return { broker, topic, payload: printable(payload), retained, rule };
 }
+
+/** Reasons that are newer than what a broker still retains of the same session. */
+const LEFT_BEHIND: ReadonlySet<PresenceReason> = new Set(['overslept', 'not-back', 'telemetry']);
 
 /** What a broker still holds of a state that time has ended; a birth that expires there is not among it: it was renewed. */
 function isLeftBehind(before: PresenceRecord | undefined, { message, retained, expirySeconds }: StatusInput): boolean {
   if (!retained || before === undefined || isNews(before, message.session ?? null)) return false;
   if (before.reason === 'expired') return message.kind !== 'birth' || expirySeconds === undefined;
-  return before.reason === 'overslept';
+  return LEFT_BEHIND.has(before.reason);
 }
 
 /** Without session numbers, where it was said is what tells an old connection from the current one (mqtt-pitfalls P3). */
 function isElsewhere(before: PresenceRecord | undefined, { message, broker }: StatusInput): boolean {
-  return before?.state === 'online' && message.session === undefined && before.evidence.broker !== broker;
+  return before !== undefined && isThere(before) && message.session === undefined && before.evidence.broker !== broker;
+}
+
+/** Whether the device is connected, or was when its broker was lost. */
+function isThere(before: PresenceRecord): boolean {
+  return before.state === 'online' || before.state === 'stale' || before.interrupted !== null;
+}
+
+/** Whether the words of a retained birth are others than those that were heard: then it was said meanwhile. */
+function saysAnything(before: PresenceRecord, { message, payload }: StatusInput): boolean {
+  return (
+    message.session === undefined && before.evidence.payload !== printable(payload) && payload.length > 'online'.length
+  );
 }
 
 function isNews(before: PresenceRecord | undefined, session: number | null): boolean {
   return session !== null && before?.session !== session;
-}
-
-/** At most 200 characters without control characters, which neither a page nor a jsonb column can take. */
-function printable(payload: string): string {
-  return storableText(payload, 200).replace(/[\u0001-\u001f\u007f]/g, '\uFFFD');
 }

@@ -4,12 +4,15 @@ import { ContractError, decodeStatus, type StatusMessage } from '@muster/contrac
 import { DeviceMessageContext, OnTopicRole } from '@muster/broker';
 import { LOGGER, type Logger } from '@muster/service';
 import { Fleet } from './fleet.ts';
+import { PresenceMetrics } from './metrics.ts';
+import { OWN_PROPERTY } from './reassertion.ts';
 
 /** Takes what devices and brokers say on status and lwt topics. */
 @Controller()
 export class StatusController {
   constructor(
     @Inject(Fleet) private readonly fleet: Fleet,
+    @Inject(PresenceMetrics) private readonly metrics: PresenceMetrics,
     @Inject(LOGGER) private readonly logger: Logger,
   ) {}
 
@@ -35,21 +38,23 @@ export class StatusController {
       status = decodeStatus(payload);
     } catch (error) {
       if (!(error instanceof ContractError)) throw error;
-      this.fleet.refused(error.code);
+      this.metrics.refused.inc({ reason: error.code });
       this.logger.warn(
         { device, topic: message.topic, code: error.code, sample: text.slice(0, 200), bytes: payload.length },
         'not a status; presence is unchanged',
       );
       return;
     }
-    await this.fleet.take(device, {
+    const { messageExpiryInterval: expirySeconds, userProperties } = message.properties;
+    const input = {
       message: status,
       receivedAtMs: message.receivedAtMs,
       retained: message.retain,
-      broker: message.broker,
-      topic: message.topic,
-      payload: text,
-      expirySeconds: message.properties.messageExpiryInterval,
-    });
+      // At QoS 0 nothing waits for a session that is away.
+      isResumed: message.retain && message.isBacklog && message.qos > 0,
+      isOwn: userProperties !== undefined && OWN_PROPERTY in userProperties,
+      ...{ broker: message.broker, topic: message.topic, payload: text, expirySeconds },
+    };
+    await this.fleet.take(device, input, !message.retain && !message.isBacklog);
   }
 }

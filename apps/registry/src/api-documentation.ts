@@ -10,10 +10,15 @@ function assetPath(name: string, source: () => string): string {
   return existsSync(beside) ? beside : source();
 }
 
-/** Serves the document of all services at /api/v1/openapi.json and its page at /docs. */
-export function serveDocumentation(application: NestExpressApplication): void {
+/** The OpenAPI document of all services. */
+export function wholeApi(): OpenAPIObject {
   const file = assetPath('openapi.json', () => path.join(import.meta.dirname, '../openapi.json'));
-  SwaggerModule.setup('docs', application, JSON.parse(readFileSync(file, 'utf8')) as OpenAPIObject, {
+  return JSON.parse(readFileSync(file, 'utf8')) as OpenAPIObject;
+}
+
+/** Serves the document of all services at /api/v1/openapi.json and its page at /docs. */
+export function serveDocumentation(application: NestExpressApplication, api: OpenAPIObject): void {
+  SwaggerModule.setup('docs', application, api, {
     jsonDocumentUrl: 'api/v1/openapi.json',
     raw: ['json'],
     customSiteTitle: 'Muster API',

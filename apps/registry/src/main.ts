@@ -1,98 +1,82 @@
 import { existsSync } from 'node:fs';
 import path from 'node:path';
-import { APP_GUARD } from '@nestjs/core';
 import { DeviceTransport } from '@muster/broker';
-import { isDataError, openDatabase, schemaIsCurrent, waitForSchema } from '@muster/database';
-import { AccountStore } from '@muster/security';
-import {
-  brokerTargets,
-  brokerVariables,
-  loadTopicMap,
-  logConnectionEvent,
-  postgresVariables,
-  runService,
-  serviceVariables,
-  type ServiceParts,
-} from '@muster/service';
-import { describeApi, internalVariables } from '@muster/service/rest';
-import { z } from 'zod';
-import { AccessController } from './access.controller.ts';
-import { AccessGuard } from './access.guard.ts';
-import { serveDocumentation } from './api-documentation.ts';
-import { Credentials } from './credentials.ts';
-import { Decommissioning } from './decommissioning.ts';
-import { DevicesController } from './devices.controller.ts';
-import { Devices } from './devices.ts';
-import { backendVariables, ForwardController, ForwardTargets } from './forward.controller.ts';
-import { InfoController } from './info.controller.ts';
-import { InfoIntake } from './info-intake.ts';
-import { LiveController } from './live.controller.ts';
-import { LiveReadingFeed } from './live-readings.ts';
+import { isDataError, Retention, RETENTION, schemaIsCurrent, waitForSchema } from '@muster/database';
+import { logConnectionEvent, logRetention, runService, type ServiceParts } from '@muster/service';
+import { describeApi } from '@muster/service/rest';
+import { ACCESS_API, accessParts } from './access/parts.ts';
+import { refuseCrossSite } from './access/same-site.ts';
+import { serveDocumentation, wholeApi } from './api-documentation.ts';
+import { AUDIT_API, auditParts } from './audit/parts.ts';
+import { DECOMMISSION_API, decommissionParts } from './decommission/parts.ts';
+import { Devices } from './devices/devices.ts';
+import { IMPORT_PATH } from './devices/fleet.controller.ts';
+import { InfoController } from './devices/info.controller.ts';
+import { DEVICES_API, devicesParts, GROUPS_API } from './devices/parts.ts';
+import { AcknowledgementsController } from './downlink/commands.controller.ts';
+import { Downlink } from './downlink/downlink.ts';
+import { DOWNLINK_API, downlinkParts } from './downlink/parts.ts';
+import { EVENTS_API, eventsParts } from './events/parts.ts';
+import { ForwardController, ForwardTargets } from './forward.controller.ts';
 import { PlanController } from './plan.controller.ts';
-import { refuseCrossSite } from './same-site.ts';
-import { Tokens } from './tokens.ts';
+import { registryConfiguration, registryContext, type ApiParts, type RegistryContext } from './registry-context.ts';
+import { RETAINED_API, retainedParts } from './retained/parts.ts';
 
 /** A broker keeps what the registry has not heard for a week. */
 const SESSION_EXPIRY_SECONDS = 7 * 24 * 3_600;
 const CONNECT_TIMEOUT_MS = 10_000;
-const API_CONTROLLERS = [DevicesController, LiveController, AccessController, PlanController];
 
-const configurationSchema = z.object({
-  ...serviceVariables,
-  ...brokerVariables,
-  ...postgresVariables,
-  ...internalVariables,
-  ...backendVariables,
-  MUSTER_BROKER_ACCOUNTS: z.enum(['agent', 'external']).default('agent').describe("who manages the brokers' accounts"),
-  MUSTER_DEVICE_BROKERS: brokerVariables.MUSTER_BROKERS.optional().describe(
-    'where devices connect, for their credentials; the same as MUSTER_BROKERS where it is left out',
-  ),
-});
+/** In the order of the OpenAPI document. */
+const APIS: readonly ApiParts[] = [
+  ...[DEVICES_API, DECOMMISSION_API, GROUPS_API, DOWNLINK_API, EVENTS_API, ACCESS_API, AUDIT_API],
+  ...[{ controllers: [PlanController], injected: [] }, RETAINED_API],
+];
+const API_CONTROLLERS = APIS.flatMap(({ controllers }) => controllers);
+
+function deviceTransport({ brokers, topicMap, logger }: RegistryContext): DeviceTransport {
+  return new DeviceTransport({
+    ...{ service: 'registry', brokers, topicMap },
+    ...{ sessionExpirySeconds: SESSION_EXPIRY_SECONDS, connectTimeoutMs: CONNECT_TIMEOUT_MS },
+    isHopeless: isDataError,
+    onEvent: logConnectionEvent(logger),
+    onUnknown: (message) => logger.warn({ topic: message.topic.slice(0, 200) }, 'a message of no device'),
+    onFailure: (message, error) => logger.error({ err: error, topic: message.topic }, 'a message could not be handled'),
+  });
+}
+
+function forwardTargets({ configuration }: RegistryContext): ForwardTargets {
+  const { MUSTER_AUTOMATION_URL: automation, MUSTER_ALERTING_URL: alerting } = configuration;
+  return new ForwardTargets({ automation, alerting }, configuration.MUSTER_INTERNAL_TOKEN);
+}
 
 if (process.argv.includes('--print-openapi')) {
-  process.stdout.write(
-    await describeApi('registry', API_CONTROLLERS, [Tokens, Credentials, Devices, Decommissioning, LiveReadingFeed]),
-  );
+  const injected = APIS.flatMap((part) => part.injected);
+  process.stdout.write(await describeApi('registry', API_CONTROLLERS, injected));
 } else {
-  await runService('registry', configurationSchema, ({ configuration, logger, metrics }): ServiceParts => {
-    const database = openDatabase(configuration.MUSTER_POSTGRES_URL, 'registry', 10);
-    const brokers = brokerTargets(configuration);
-    const topicMap = loadTopicMap(configuration.MUSTER_TOPIC_MAP);
-    const transport = new DeviceTransport({
-      service: 'registry',
-      brokers,
-      topicMap,
-      sessionExpirySeconds: SESSION_EXPIRY_SECONDS,
-      connectTimeoutMs: CONNECT_TIMEOUT_MS,
-      isHopeless: isDataError,
-      onEvent: logConnectionEvent(logger),
-      onUnknown: (message) => logger.warn({ topic: message.topic.slice(0, 200) }, 'an info of no device'),
-      onFailure: (message, error) => logger.error({ err: error, topic: message.topic }, 'an info could not be handled'),
+  await runService('registry', registryConfiguration, (service): ServiceParts => {
+    const context = registryContext(service);
+    const { configuration, logger, database, brokers } = context;
+    const transport = deviceTransport(context);
+    const api = wholeApi();
+    const connections = new Downlink(brokers, logger);
+    const known = new Devices(database);
+    const access = accessParts(context, connections);
+    const decommission = decommissionParts(context, access, known);
+    const devices = devicesParts(context, known, decommission.decommissioning);
+    const downlink = downlinkParts(context, connections, access);
+    const events = eventsParts(context, access.tokens);
+    const audit = auditParts(context, api);
+    const retained = retainedParts(context);
+    const retention = new Retention({
+      ...{ database, rules: RETENTION.registry, keptDays: configuration.MUSTER_RETENTION_DAYS },
+      ...logRetention(logger),
     });
-    const accounts = new AccountStore(database);
-    const managed = configuration.MUSTER_BROKER_ACCOUNTS === 'agent';
-    const deviceBrokers = configuration.MUSTER_DEVICE_BROKERS ?? configuration.MUSTER_BROKERS;
-    const credentials = new Credentials(database, accounts, deviceBrokers, managed, logger);
-    const parts = { database, accounts, credentials, managed, brokers, topicMap, logger };
-    const decommissioning = new Decommissioning(parts);
-    const live = new LiveReadingFeed(brokers, logger, metrics);
     return {
-      controllers: [...API_CONTROLLERS, ForwardController, InfoController],
+      controllers: [...API_CONTROLLERS, ForwardController, InfoController, AcknowledgementsController],
+      unreadBodies: [IMPORT_PATH],
       providers: [
-        { provide: APP_GUARD, useClass: AccessGuard },
-        { provide: Tokens, useValue: new Tokens(database) },
-        { provide: Credentials, useValue: credentials },
-        { provide: LiveReadingFeed, useValue: live },
-        {
-          provide: ForwardTargets,
-          useValue: new ForwardTargets(
-            { automation: configuration.MUSTER_AUTOMATION_URL, alerting: configuration.MUSTER_ALERTING_URL },
-            configuration.MUSTER_INTERNAL_TOKEN,
-          ),
-        },
-        { provide: Devices, useValue: new Devices(database) },
-        { provide: InfoIntake, useValue: new InfoIntake(database, accounts) },
-        { provide: Decommissioning, useValue: decommissioning },
+        ...[audit, events, access, devices, decommission, downlink, retained].flatMap(({ providers }) => providers),
+        { provide: ForwardTargets, useValue: forwardTargets(context) },
       ],
       readiness: [
         { name: 'brokers', check: () => (transport.ready ? undefined : 'not every broker is connected') },
@@ -104,8 +88,11 @@ if (process.argv.includes('--print-openapi')) {
       ],
       configure: (application) => {
         if (configuration.MUSTER_TRUST_PROXY) application.set('trust proxy', 1);
+        // Before everything else, also what reads the body.
+        const server = application.getHttpServer();
+        server.prependListener('request', (request, response) => audit.trail.watch(request, response));
         application.use(refuseCrossSite(configuration.MUSTER_HTTP_HOST));
-        serveDocumentation(application);
+        serveDocumentation(application, api);
         const page = path.join(import.meta.dirname, 'console');
         if (existsSync(page)) application.useStaticAssets(page);
       },
@@ -113,10 +100,20 @@ if (process.argv.includes('--print-openapi')) {
         await waitForSchema(database, (reason) => logger.warn({ reason }, 'waiting for the database'));
         application.connectMicroservice({ strategy: transport }, { inheritAppConfig: true });
         await application.startAllMicroservices();
-        await live.start(CONNECT_TIMEOUT_MS);
-        decommissioning.start();
+        await events.readings.start(CONNECT_TIMEOUT_MS);
+        await connections.start(CONNECT_TIMEOUT_MS);
+        await events.feed.start();
+        decommission.start();
+        await downlink.start();
+        retention.start();
+        await retained.start();
       },
-      stop: [() => decommissioning.close(), () => live.close(), () => database.$disconnect()],
+      stop: [
+        () => retention.close(),
+        ...[...decommission.stop, ...downlink.stop, ...access.stop, ...retained.stop],
+        ...[() => connections.close(), ...events.stop, ...audit.stop],
+        () => database.$disconnect(),
+      ],
     };
   });
 }

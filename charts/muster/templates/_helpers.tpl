@@ -159,6 +159,7 @@ affinity:
 
 {{- /* What alerting looks at beside brokers and PostgreSQL, and who is told. */}}
 {{- define "muster.alertingEnvironment" -}}
+{{ include "muster.retentionEnvironment" . }}
 - { name: MUSTER_BROKER_MAX_CONNECTIONS, value: {{ int .Values.broker.limits.maxConnections | quote }} }
 {{- $ingestion := printf "%s-ingestion" (include "muster.fullname" .) }}
 {{- $urls := list }}
@@ -180,6 +181,11 @@ affinity:
 - name: MUSTER_TOPIC_MAP
   value: /topic-map/topics.yaml
 {{- end }}
+{{- end }}
+
+{{- /* How long services keep what is over. */}}
+{{- define "muster.retentionEnvironment" -}}
+- { name: MUSTER_RETENTION_DAYS, value: {{ int .Values.retentionDays | quote }} }
 {{- end }}
 
 {{- /* The authority of the brokers, and the topic map. */}}

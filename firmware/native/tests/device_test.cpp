@@ -225,6 +225,7 @@ TEST(AConfiguration, IsAppliedReportedAndKept) {
   world.runUntil(20000);
   EXPECT_EQ(payloadsOf(world, kInfo).back()["config"], json::parse(R"({"version":3})"));
   EXPECT_EQ(payloadsOf(world, kInfo).back()["keep_alive"], 60) << "that of this connection";
+  EXPECT_EQ(payloadsOf(world, kInfo).back()["interval"], 60) << "the heartbeat, from now on";
   world.cutPower();
   world.powerOn();
   world.runUntil(30000);

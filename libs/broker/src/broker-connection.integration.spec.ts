@@ -173,6 +173,22 @@ describe('a connection to a real broker', () => {
     expect(await readRetained(broker, [topic])).toEqual([]);
   });
 
+  it('tells of a message at QoS 1 whether anybody subscribes to it: 0, or 16 for nobody', async () => {
+    const topic = `test/${randomUUID()}`;
+    const publisher = await ready();
+    expect(await publisher.publish(topic, 'x')).toBe(16);
+    const clientId = `test-${randomUUID()}`;
+    const subscriptions = [{ filter: topic, qos: 1 as const }];
+    const consumer = await ready({ clientId, sessionExpirySeconds: 60, subscriptions });
+    expect(await publisher.publish(topic, 'x')).toBe(0);
+    await consumer.close(0);
+    // A session that is kept is somebody.
+    expect(await publisher.publish(topic, 'x')).toBe(0);
+    await kick(clientId);
+    expect(await publisher.publish(topic, 'x')).toBe(16);
+    expect(await publisher.publish(topic, 'x', { qos: 0 })).toBe(0);
+  });
+
   it('R5 finds all of 5,000 retained messages, where a sweep at QoS 1 is cut short', async () => {
     const prefix = `test/${randomUUID()}`;
     const publisher = await ready();

@@ -3,6 +3,7 @@ import { connect, type IPublishPacket, type MqttClient } from 'mqtt';
 import { AcknowledgementQueue, type Settlement } from './acknowledgement-queue.ts';
 import type { BrokerConnectionOptions, PublishOptions, Subscription } from './connection-options.ts';
 import { BrokerError, type ConnectionEvent } from './broker-target.ts';
+import { PublishAnswers } from './publish-answers.ts';
 import { within } from './waiting.ts';
 import { subscribeTo } from './subscribe-packets.ts';
 import { ReconnectPace } from './reconnect-delay.ts';
@@ -44,6 +45,7 @@ export class BrokerConnection {
   readonly #subscriptions: Map<string, Subscription>;
   readonly #givenUp = new Set<string>();
   readonly #pace = new ReconnectPace();
+  readonly #answers: PublishAnswers;
   #acknowledgements: AcknowledgementQueue;
   #network: Network = { isLost: false, inHand: 0 };
   #ready = false;
@@ -79,6 +81,7 @@ export class BrokerConnection {
         ? {}
         : { will: { topic: will.topic, payload: Buffer.from(will.payload), qos: 1, retain: true } }),
     });
+    this.#answers = new PublishAnswers(this.#client);
     this.#acknowledgements = this.#newQueue();
     this.#client.handleMessage = (packet, done) => this.#receive(packet, done);
     // Before mqtt.js's own listener, which starts its timer with the period that stands then.
@@ -156,8 +159,7 @@ export class BrokerConnection {
           this.#client.removeOutgoingMessage(id);
         }, deadlineMs - Date.now());
       }
-      const answer = await published;
-      return answer !== undefined && 'reasonCode' in answer ? (answer.reasonCode ?? 0) : 0;
+      return this.#answers.reasonCodeOf(await published);
     } catch (error) {
       if (limit.hasPassed)
         throw new BrokerError('no-answer', `${this.broker} took no message on ${topic} within ${options.withinMs} ms`);
@@ -376,11 +378,9 @@ export class BrokerConnection {
     this.#emit({ kind: 'disconnected', broker: this.broker, retryInMs });
   }
 
-  #failed(error: unknown): void {
-    this.#emit({
-      ...{ kind: 'failed', broker: this.broker },
-      error: error instanceof Error ? error : new Error(String(error)),
-    });
+  #failed(thrown: unknown): void {
+    const error = thrown instanceof Error ? thrown : new Error(String(thrown));
+    this.#emit({ kind: 'failed', broker: this.broker, error });
   }
 
   #emit(event: ConnectionEvent): void {

@@ -29,6 +29,8 @@ class DeviceController {
       failuresLeft -= 1;
       throw new Error(Buffer.from(payload).toString() === 'poison' ? 'never' : 'the store is away');
     }
+    const text = Buffer.from(payload).toString();
+    if (text === 'slow') await new Promise((resolve) => setTimeout(resolve, 300));
     seen.push(`${context.device} ${context.role} ${Buffer.from(payload).toString()} retain=${context.message.retain}`);
   }
 }
@@ -49,7 +51,7 @@ describe('Nest on device topics', () => {
   const onFailure = vi.fn();
   const onUnknown = vi.fn();
 
-  async function start(): Promise<void> {
+  async function start(handlersKeepOrder = false): Promise<void> {
     const strategy = new DeviceTransport({
       service: prefix,
       brokers: [broker],
@@ -57,6 +59,7 @@ describe('Nest on device topics', () => {
       sessionExpirySeconds: 60,
       connectTimeoutMs: 5_000,
       onEvent: () => undefined,
+      handlersKeepOrder,
       isHopeless: (error) => error instanceof Error && error.message === 'never',
       onUnknown,
       onFailure,
@@ -86,6 +89,15 @@ describe('Nest on device topics', () => {
     await publisher.publish(`${prefix}/c/status`, 'online');
     await vi.waitFor(() => expect(seen).toEqual(['c status online retain=false']), { timeout: 5_000 });
     expect(onFailure).toHaveBeenCalledTimes(2);
+  });
+
+  it.each([
+    ['waits with a message for the one of the same topic before it', false, ['slow', 'next']],
+    ['does not wait where handlers keep the order by themselves', true, ['next', 'slow']],
+  ])('%s', async (_, handlersKeepOrder, expected) => {
+    await start(handlersKeepOrder);
+    for (const text of ['slow', 'next']) await publisher.publish(`${prefix}/h/status`, text);
+    await vi.waitFor(() => expect(seen).toEqual(expected.map((text) => `h status ${text} retain=false`)));
   });
 
   it('gives up a message whose failure would come again each time, and goes on with the next', async () => {

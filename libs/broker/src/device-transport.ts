@@ -39,7 +39,14 @@ export interface DeviceTransportOptions {
   readonly brokers: readonly BrokerTarget[];
   readonly topicMap: TopicMap;
   readonly sessionExpirySeconds: number;
+  /** A broker that hangs is noticed within one and a half of it; 30 where it is left out. */
+  readonly keepAliveSeconds?: number;
   readonly connectTimeoutMs: number;
+  /**
+   * Hands over each message as it comes, also while one of the same topic is being handled: for handlers that keep the
+   * order by themselves, so that a device that floods its topic does not fill the window of all.
+   */
+  readonly handlersKeepOrder?: boolean;
   readonly onEvent: (event: ConnectionEvent) => void;
   /** Called for a message whose topic has no valid device id. */
   readonly onUnknown: (message: ReceivedMessage, device: string) => void;
@@ -77,7 +84,8 @@ export class DeviceTransport extends Server implements CustomTransportStrategy {
 
   /** Connects to every broker; a refused subscription is an error, a broker that is away is waited for in the background. */
   listen(callback: (error?: unknown) => void): void {
-    const { service, brokers, topicMap, sessionExpirySeconds, onEvent } = this.#options;
+    const { service, brokers, topicMap, sessionExpirySeconds, keepAliveSeconds, onEvent } = this.#options;
+    const { handlersKeepOrder = false } = this.#options;
     const roles = [...this.messageHandlers.keys()] as TopicRole[];
     try {
       const filters = topicMap.filters(...roles);
@@ -87,11 +95,13 @@ export class DeviceTransport extends Server implements CustomTransportStrategy {
             broker,
             clientId: `muster-${service}-${broker.name}`,
             sessionExpirySeconds,
+            ...(keepAliveSeconds === undefined ? {} : { keepAliveSeconds }),
             statusTopic: `muster/services/${service}`,
             subscriptions: filters.map((filter) => ({ filter, qos: 1, noLocal: true })),
             onEvent,
             onMessage: (message, settle) => {
-              this.#inTurn(message).then(
+              const handled = handlersKeepOrder ? this.#dispatchUntilDone(message) : this.#inTurn(message);
+              handled.then(
                 () => settle('acknowledge'),
                 (error: unknown) => settle(this.#options.isHopeless(error) ? 'acknowledge' : 'leave'),
               );

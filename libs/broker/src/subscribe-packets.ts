@@ -1,37 +1,33 @@
-import type { IClientSubscribeOptions, MqttClient } from 'mqtt';
+import type { IClientSubscribeOptions, ISubscriptionMap, MqttClient } from 'mqtt';
 import type { Subscription } from './connection-options.ts';
 
+/** A packet has a largest size at a broker, and while it works off one nobody else is served. */
+const MAX_FILTERS = 500;
+
 /**
- * Subscribes: one SUBSCRIBE for all filters without an identifier, and one for each with, because it belongs to the packet
- * (MQTT 5, section 3.8.2.1.2). Rejects when the broker refuses one of them.
+ * Subscribes: filters without an identifier together, up to 500 in a SUBSCRIBE and one SUBSCRIBE after the other, and one
+ * for each with, because it belongs to the packet (MQTT 5, section 3.8.2.1.2). Rejects when the broker refuses one of them.
  */
 export async function subscribeTo(client: MqttClient, subscriptions: readonly Subscription[]): Promise<void> {
   const together = subscriptions.filter(({ identifier }) => identifier === undefined);
-  const packets = [
-    ...(together.length === 0 ? [] : [{ filters: together, identifier: undefined }]),
-    ...subscriptions.flatMap((subscription) =>
-      subscription.identifier === undefined ? [] : [{ filters: [subscription], identifier: subscription.identifier }],
-    ),
-  ];
+  const single = subscriptions.filter(({ identifier }) => identifier !== undefined);
+  for (let at = 0; at < together.length; at += MAX_FILTERS)
+    await client.subscribeAsync(optionsOf(together.slice(at, at + MAX_FILTERS)));
   await Promise.all(
-    packets.map(async ({ filters, identifier }) => {
-      const options = Object.fromEntries(
-        filters.map((subscription) => [
-          subscription.filter,
-          {
-            qos: subscription.qos,
-            nl: subscription.noLocal ?? false,
-            rap: subscription.retainAsPublished ?? false,
-            rh: subscription.retainHandling ?? 0,
-          },
-        ]),
-      );
-      await (identifier === undefined
-        ? client.subscribeAsync(options)
-        : client.subscribeAsync(options, {
-            qos: 0,
-            properties: { subscriptionIdentifier: identifier },
-          } as IClientSubscribeOptions));
-    }),
+    single.map((subscription) =>
+      client.subscribeAsync(optionsOf([subscription]), {
+        qos: 0,
+        properties: { subscriptionIdentifier: subscription.identifier },
+      } as IClientSubscribeOptions),
+    ),
+  );
+}
+
+function optionsOf(subscriptions: readonly Subscription[]): ISubscriptionMap {
+  return Object.fromEntries(
+    subscriptions.map(({ filter, qos, noLocal = false, retainAsPublished = false, retainHandling = 0 }) => [
+      filter,
+      { qos, nl: noLocal, rap: retainAsPublished, rh: retainHandling },
+    ]),
   );
 }

@@ -53,3 +53,28 @@ export async function within<T>(promise: Promise<T>, timeoutMs: number): Promise
     clearTimeout(timer);
   }
 }
+
+/**
+ * Does something with each of many things, so many at a time.
+ * @throws what the first one throws that fails; no further one is begun then
+ */
+export async function inParallel<Item>(
+  items: Iterable<Item>,
+  limit: number,
+  work: (item: Item) => Promise<void>,
+): Promise<void> {
+  const left = items[Symbol.iterator]();
+  // Seen by every worker: the compiler would take a variable of its own for unchanged.
+  const all = { hasFailed: false };
+  const worker = async (): Promise<void> => {
+    for (let next = left.next(); next.done !== true && !all.hasFailed; next = left.next()) await work(next.value);
+  };
+  const workers = Array.from({ length: limit }, () =>
+    worker().catch((error: unknown) => {
+      all.hasFailed = true;
+      throw error;
+    }),
+  );
+  const results = await Promise.allSettled(workers);
+  for (const result of results) if (result.status === 'rejected') throw result.reason;
+}

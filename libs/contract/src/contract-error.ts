@@ -14,8 +14,10 @@ export type ContractErrorCode =
   | 'not-a-text'
   | 'invalid-status'
   | 'invalid-info'
+  | 'invalid-ack'
   | 'invalid-digest'
-  | 'not-a-light-command';
+  | 'not-a-light-command'
+  | 'invalid-search';
 
 /** The only error that this library throws; `code` is stable and may be used as a metric label. */
 export class ContractError extends Error {

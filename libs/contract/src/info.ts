@@ -15,6 +15,8 @@ export const deviceInfoSchema = z.object({
   reset_reason: text.optional(),
   /** Seconds. */
   keep_alive: z.number().int().min(0).max(65_535).optional(),
+  /** Seconds between two telemetry messages, where the device sends them regularly. */
+  interval: z.number().positive().max(31_536_000).optional(),
   addresses: z.union([z.array(text).max(16), z.record(z.string().max(64).refine(isStorableText), text)]).optional(),
   /** The configuration that it goes by; `error` where the last one it was told could not be taken. */
   config: z

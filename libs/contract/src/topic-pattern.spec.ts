@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { ContractError } from './contract-error.ts';
-import { buildTopic, filterCovers, filtersOverlap, parsePattern } from './topic-pattern.ts';
+import { buildTopic, filterCovers, filtersOverlap, isTopicFilter, parsePattern } from './topic-pattern.ts';
 import { TopicTrie } from './topic-trie.ts';
 
 const level = fc.string({ unit: 'grapheme', maxLength: 8 }).filter((text) => !/[/+#{}\0]/.test(text));
@@ -96,4 +96,13 @@ describe('filters', () => {
     expect(filtersOverlap('a/+', 'b/+')).toBe(false);
     expect(filtersOverlap('a/+', 'a/b/c')).toBe(false);
   });
+});
+
+describe('a topic filter', () => {
+  it.each(['a', '#', '+', 'a/#', '+/b/+', '/', 'a//b', '$SYS/#'])('may be %j', (filter) =>
+    expect(isTopicFilter(filter)).toBe(true),
+  );
+  it.each(['', 'a+', 'a/#/b', '#a', 'a/b#', '++', 'a\0', 'x'.repeat(65_536)])('may not be %j', (filter) =>
+    expect(isTopicFilter(filter)).toBe(false),
+  );
 });

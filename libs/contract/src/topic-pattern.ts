@@ -52,6 +52,15 @@ export function isTopic(topic: string): boolean {
   return topic !== '' && !/[+#\0]/.test(topic) && encoder.encode(topic).length <= MAX_TOPIC_BYTES;
 }
 
+/** Whether a text can be subscribed to (MQTT 5, section 4.7.1): a wildcard takes a whole level, and `#` the last. */
+export function isTopicFilter(filter: string): boolean {
+  if (filter === '' || filter.includes('\0') || encoder.encode(filter).length > MAX_TOPIC_BYTES) return false;
+  const levels = filter.split('/');
+  return levels.every(
+    (level, index) => !/[+#]/.test(level) || level === '+' || (level === '#' && index === levels.length - 1),
+  );
+}
+
 /**
  * The topic of a pattern for given captures; the inverse of matching it.
  * @throws ContractError `invalid-topic` when a capture is missing, empty, or would not stay one level

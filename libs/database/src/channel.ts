@@ -1,4 +1,5 @@
 import { Client } from 'pg';
+import { connectionOptions, STATEMENT_LIMIT_MS, statementLimit } from './connection.ts';
 
 /** The channel on which automation tells of new rows in notice. */
 export const NOTICE_CHANNEL = 'muster_notice';
@@ -62,7 +63,10 @@ export class ChannelFollower {
 
   async #listen(): Promise<void> {
     const { url, channel, onError } = this.#options;
-    const listener = new Client({ connectionString: url, application_name: `muster-${channel}` });
+    const listener = new Client({
+      ...connectionOptions(url, `muster-${channel}`),
+      ...statementLimit(STATEMENT_LIMIT_MS),
+    });
     const lost = (): void => {
       if (this.#listener === listener) this.#listener = undefined;
     };

@@ -12,6 +12,11 @@ export function isDataError(error: unknown): boolean {
   return state !== undefined && DATA_CLASSES.includes(state.slice(0, 2));
 }
 
+/** Whether somebody else has written a row with the same key before (PostgreSQL, appendix A: unique_violation). */
+export function isConflict(error: unknown): boolean {
+  return sqlState(error) === '23505';
+}
+
 function sqlState(error: unknown): string | undefined {
   if (!(error instanceof Prisma.PrismaClientKnownRequestError)) return undefined;
   const { driverAdapterError } = (error.meta ?? {}) as { driverAdapterError?: { cause?: { originalCode?: unknown } } };

@@ -6,6 +6,7 @@ import { Client } from 'pg';
 import { afterAll, beforeAll, describe, expect, inject, it, vi } from 'vitest';
 import { openDatabase } from './database.ts';
 import { discover } from './discover.ts';
+import { emptyDatabase, freshDatabase } from './fresh-database.ts';
 import {
   migrate,
   MigrationError,
@@ -32,17 +33,9 @@ async function query(url: string, sql: string): Promise<readonly unknown[]> {
   }
 }
 
-async function emptyDatabase(): Promise<string> {
-  const url = new URL(inject('engines').postgresUrl);
-  const name = `test_${randomUUID().replaceAll('-', '')}`;
-  await query(url.href, `CREATE DATABASE ${name}`);
-  url.pathname = `/${name}`;
-  return url.href;
-}
-
 describe('migrations on a real PostgreSQL', () => {
   it('bring an empty database to the schema of this build, once, also when two processes run them at the same time', async () => {
-    const url = await emptyDatabase();
+    const url = await emptyDatabase(inject('engines').postgresUrl);
     const database = openDatabase(url, 'test');
     expect(await schemaIsCurrent(database)).toBe(false);
     const waiting = vi.fn();
@@ -60,7 +53,8 @@ describe('migrations on a real PostgreSQL', () => {
       path: file,
       content: readFileSync(path.join(folder, file), 'utf8'),
     }));
-    const [migrated, modelled] = [await emptyDatabase(), await emptyDatabase()];
+    const { postgresUrl } = inject('engines');
+    const [migrated, modelled] = [await emptyDatabase(postgresUrl), await emptyDatabase(postgresUrl)];
     await migrate(migrated);
     const { engine, close } = await openSchemaEngine(
       modelled,
@@ -94,8 +88,7 @@ describe('migrations on a real PostgreSQL', () => {
 describe('the views for dashboards', () => {
   let url = '';
   beforeAll(async () => {
-    url = await emptyDatabase();
-    await migrate(url);
+    url = await freshDatabase(inject('engines').postgresUrl);
   });
 
   it('show these columns and no other: a column of a table is in no view until somebody puts it there', async () => {
@@ -168,8 +161,7 @@ describe('discovery and tombstones on a real PostgreSQL', () => {
   let url = '';
   let database: ReturnType<typeof openDatabase>;
   beforeAll(async () => {
-    url = await emptyDatabase();
-    await migrate(url);
+    url = await freshDatabase(inject('engines').postgresUrl);
     database = openDatabase(url, 'test');
   });
   afterAll(() => database.$disconnect());

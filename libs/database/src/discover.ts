@@ -17,12 +17,17 @@ export async function discover(database: PrismaClient, ids: readonly DeviceId[])
   if (ids.length === 0) return { created: [], tombstoned: new Set() };
   // In one order: services that hear of the same devices at the same time must not wait for each other.
   const created = await database.$queryRaw<{ id: DeviceId }[]>`
-    INSERT INTO device (id, updated_at)
-    SELECT heard.id, now() FROM unnest(${ids as DeviceId[]}::text[]) AS heard(id)
-    WHERE NOT EXISTS (SELECT 1 FROM tombstone WHERE tombstone.device = heard.id)
-    ORDER BY heard.id
-    ON CONFLICT (id) DO NOTHING
-    RETURNING id`;
+    WITH created AS (
+      INSERT INTO device (id, updated_at)
+      SELECT heard.id, now() FROM unnest(${ids as DeviceId[]}::text[]) AS heard(id)
+      WHERE NOT EXISTS (SELECT 1 FROM tombstone WHERE tombstone.device = heard.id)
+      ORDER BY heard.id
+      ON CONFLICT (id) DO NOTHING
+      RETURNING id
+    ), told AS (
+      INSERT INTO event (kind, device, data) SELECT 'device', id, '{"change":"discovered"}' FROM created
+    )
+    SELECT id FROM created`;
   const tombstones = await database.tombstone.findMany({
     where: { device: { in: [...ids] } },
     select: { device: true },

@@ -1,8 +1,11 @@
 export { Prisma, PrismaClient } from './client/client.ts';
+export * from './advisory-lock.ts';
 export * from './channel.ts';
 export * from './data-error.ts';
 export * from './database.ts';
 export * from './discover.ts';
+export * from './events.ts';
 export * from './fleet-feed.ts';
 export * from './migrations.ts';
+export * from './retention.ts';
 export * from './tombstones.ts';

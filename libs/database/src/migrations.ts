@@ -2,14 +2,15 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { Client } from 'pg';
+import { ADVISORY_LOCKS } from './advisory-lock.ts';
 import type { PrismaClient } from './client/client.ts';
 import { openSchemaEngine, type OpenSchemaEngine } from './schema-engine.ts';
 
 /** The newest migration that this build knows: a service is ready only when the database has it. */
-export const SCHEMA_VERSION = '20261123073000_tombstone_consumer';
+export const SCHEMA_VERSION = '20261123130000_activity_written_at';
 
 /** Held while migrations run, so that two migrating processes take turns. Any constant of our own does. */
-const MIGRATION_LOCK = 772_231_001;
+const MIGRATION_LOCK = ADVISORY_LOCKS.migration;
 const LOCK_TIMEOUT = '60s';
 const UNFILTERED = { externalTables: [], externalEnums: [] };
 

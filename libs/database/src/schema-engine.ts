@@ -23,6 +23,20 @@ export interface OpenSchemaEngine {
   readonly close: () => Promise<void>;
 }
 
+/** PrismaPg cuts a script at every semicolon, also in the body of a function: PostgreSQL takes it whole, or none of it. */
+function takingScriptsWhole(pool: Pool): PrismaPg {
+  const factory = new PrismaPg(pool);
+  const connect = factory.connect.bind(factory);
+  factory.connect = async () => {
+    const adapter = await connect();
+    adapter.executeScript = async (sql) => {
+      await adapter.executeRaw({ sql, args: [], argTypes: [] });
+    };
+    return adapter;
+  };
+  return factory;
+}
+
 /**
  * Prisma's schema engine, as WebAssembly and so without a download, bound to a database. `schema` is the text of the
  * data model by file name; migrations alone need none, but the engine wants one file that names the provider.
@@ -51,7 +65,7 @@ export async function openSchemaEngine(
   const opened = await engine.SchemaEngine.new(
     { datamodels: schema.map(([name, text]): [string, string] => [name, text]) },
     () => undefined,
-    bindMigrationAwareSqlAdapterFactory(new PrismaPg(pool)),
+    bindMigrationAwareSqlAdapterFactory(takingScriptsWhole(pool)),
   );
   return { engine: opened, close: () => pool.end() };
 }

@@ -14,13 +14,14 @@ const SECRET_NAMES = [
   'automation',
   'alerting',
   'internal',
+  'signing',
   'shared',
   'devices',
 ] as const;
 
 /**
  * The passwords of a state folder, made when they are first needed: of the engines, of each service at the brokers, of
- * the account that devices may share, the API's token, the one between services, and what the passwords of virtual devices are derived from.
+ * the account that devices may share, the API's token, the one between services, the one that signs reports, and what the passwords of virtual devices are derived from.
  */
 export type Secrets = Readonly<Record<(typeof SECRET_NAMES)[number], string>>;
 

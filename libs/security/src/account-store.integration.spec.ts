@@ -1,7 +1,6 @@
-import { randomUUID } from 'node:crypto';
 import { defaultTopicMap, deviceId } from '@muster/contract';
-import { discover, migrate, openDatabase, type PrismaClient } from '@muster/database';
-import { Client } from 'pg';
+import { discover, openDatabase, type PrismaClient } from '@muster/database';
+import { freshDatabase } from '@muster/database/fresh-database';
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
 import { AccountStore, ensureAdminToken } from './account-store.ts';
 import { newToken } from './token.ts';
@@ -11,16 +10,9 @@ let database: PrismaClient;
 let accounts: AccountStore;
 
 beforeAll(async () => {
-  const name = `accounts_${randomUUID().replaceAll('-', '')}`;
   const { postgresUrl } = inject('engines');
-  const admin = new Client({ connectionString: postgresUrl });
-  await admin.connect();
-  await admin.query(`CREATE DATABASE ${name}`);
-  await admin.end();
-  const url = new URL(postgresUrl);
-  url.pathname = `/${name}`;
-  await migrate(url.href);
-  database = openDatabase(url.href, 'accounts-test');
+  const url = await freshDatabase(postgresUrl);
+  database = openDatabase(url, 'accounts-test');
   accounts = new AccountStore(database);
 });
 afterAll(async () => {

@@ -172,6 +172,49 @@ export class AccountStore {
     return count === 0 ? undefined : bumpVersion(transaction);
   }
 
+  /**
+   * Puts other passwords in the place of devices' own, in the transaction of the caller: from then on their own are
+   * refused, and who knows the new ones can try that brokers let the devices in, and later that they do not. Of those
+   * without an account only the ones are given one that `missing` says. Answers the version, and who has a trial account.
+   */
+  async putTrials(
+    transaction: Prisma.TransactionClient,
+    trials: ReadonlyMap<DeviceId, string>,
+    missing: 'made' | 'left-out',
+  ): Promise<{ readonly version: bigint; readonly devices: readonly DeviceId[] }> {
+    const rows = [...trials].map(([username, password]) => ({ username, hash: passwordHash(password) }));
+    const devices =
+      missing === 'made'
+        ? await transaction.$queryRaw<{ username: DeviceId }[]>`
+            INSERT INTO broker_account (username, kind, password_hash)
+            SELECT username, 'trial', hash FROM jsonb_to_recordset(${JSON.stringify(rows)}::jsonb) AS row(username text, hash text)
+            ON CONFLICT (username) DO UPDATE
+            SET password_hash = excluded.password_hash, kind = excluded.kind, changed_at = now()
+            RETURNING username`
+        : await transaction.$queryRaw<{ username: DeviceId }[]>`
+            UPDATE broker_account SET password_hash = row.hash, kind = 'trial', changed_at = now()
+            FROM jsonb_to_recordset(${JSON.stringify(rows)}::jsonb) AS row(username text, hash text)
+            WHERE broker_account.username = row.username AND broker_account.kind IN ('device', 'trial')
+            RETURNING broker_account.username`;
+    const version = devices.length === 0 ? await this.versionIn(transaction) : await bumpVersion(transaction);
+    return { version, devices: devices.map(({ username }) => username) };
+  }
+
+  /** Takes trial accounts away; answers the version in which there are none. */
+  async takeTrials(devices: readonly DeviceId[]): Promise<bigint> {
+    return this.database.$transaction(async (transaction) => {
+      const { count } = await transaction.brokerAccount.deleteMany({
+        where: { username: { in: [...devices] }, kind: 'trial' },
+      });
+      return count === 0 ? this.versionIn(transaction) : bumpVersion(transaction);
+    });
+  }
+
+  /** Whether there is an account that any number of devices may share. */
+  async isShared(): Promise<boolean> {
+    return (await this.database.brokerAccount.count({ where: { kind: 'shared' } })) > 0;
+  }
+
   /** Tells the agents, in the transaction of the caller, that the topics changed that devices say they own. */
   async topicsChanged(transaction: Prisma.TransactionClient, devices: readonly DeviceId[]): Promise<void> {
     const accounts = await transaction.brokerAccount.count({ where: { username: { in: [...devices] } } });

@@ -22,14 +22,29 @@ describe('an ACL file', () => {
     expect(text).toContain('\npattern readwrite devices/%u/#\npattern readwrite iotclass/%u/#\nuser ');
   });
 
-  it('gives a service what it reads, and $SYS to those two that watch brokers', () => {
-    expect(text).toMatch(/user muster\.presence\ntopic read devices\/\+\/status\n/);
-    expect(text.match(/\$SYS/g)).toHaveLength(2);
+  it('gives a service what it reads, and $SYS to those that watch brokers, presence their uptime alone', () => {
+    expect(text).toMatch(/user muster\.presence\ntopic readwrite devices\/\+\/status\n/);
+    expect(text.match(/\$SYS/g)).toHaveLength(4);
     expect(text).toMatch(/user muster\.alerting\n(topic .*\n)*topic read muster\/services\/ingestion\n/);
     expect(text).toMatch(/user muster\.alerting\n(topic .*\n)*topic read \$SYS\/#/);
+    expect(text).toMatch(/user muster\.registry\ntopic readwrite #\ntopic read \$SYS\/#\nuser /);
     expect(text).toMatch(
       /user muster\.ingestion\n(topic .*\n)*topic read \$SYS\/#\n(topic .*\n)*user muster\.presence/,
     );
+  });
+
+  it('lets no service but the registry and automation tell devices what to do, or read what they answer', () => {
+    const linesOf = (service: string): readonly string[] =>
+      (new RegExp(`user muster\\.${service}\n((?:topic .*\n)*)`).exec(text)?.[1] ?? '').trim().split('\n');
+    for (const service of ['registry', 'automation']) expect(linesOf(service)).toContain('topic readwrite #');
+    for (const service of ['ingestion', 'presence', 'alerting'])
+      for (const line of linesOf(service)) expect(line).not.toMatch(/ (#|devices\/(#|\+\/(#|command|config|ack)))$/);
+  });
+
+  it('lets automation write everywhere but in the name of another service', () => {
+    const [, automation = ''] = text.split('user muster.automation\n');
+    expect(automation).toMatch(/^topic readwrite #\n(topic deny muster\/(services|interest)\/[a-z]+\n){8}/);
+    expect(automation).not.toContain('deny muster/services/automation');
   });
 
   it('names a device only where it owns topics elsewhere', () => {

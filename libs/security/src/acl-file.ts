@@ -80,11 +80,14 @@ export function renderAclFile({ topicMap, devices, shared }: AccessControl): str
     ...ownSubtrees(topicMap).map((subtree) => `pattern readwrite ${subtree}`),
     ...(['ingestion', 'presence'] as const).flatMap((service) => [
       `user ${serviceUsername(service)}`,
-      ...topicMap.filters(...READS[service]).map((filter) => `topic read ${filter}`),
+      // What a broker retains of a session that is over is put right by presence, in the name of the device.
+      ...topicMap
+        .filters(...READS[service])
+        .map((filter) => `topic ${service === 'presence' ? 'readwrite' : 'read'} ${filter}`),
       `topic readwrite muster/services/${service}`,
       ...(service === 'ingestion'
         ? ['topic read $SYS/#', 'topic readwrite muster/digest/#', 'topic read muster/interest/+']
-        : []),
+        : ['topic read $SYS/broker/uptime']),
     ]),
     // It has to see which services are back after a restart of the broker.
     `user ${PROBE_USERNAME}`,
@@ -96,15 +99,18 @@ export function renderAclFile({ topicMap, devices, shared }: AccessControl): str
     'topic readwrite muster/interest/alerting',
     'topic read muster/digest/#',
     'topic read $SYS/#',
-    // It clears what any device has left anywhere, and rules name any topic: both may write everywhere but in the name
-    // of another service.
-    ...(['registry', 'automation'] as const).flatMap((service) => [
-      `user ${serviceUsername(service)}`,
-      'topic readwrite #',
-      ...SERVICE_NAMES.filter((other) => other !== service).flatMap((other) => [
-        `topic deny muster/services/${other}`,
-        `topic deny muster/interest/${other}`,
-      ]),
+    // It looks for what any device has left anywhere, and clears it: info.topics may name any topic, and a look that the
+    // broker cuts short would prove what is not so. It also counts what a broker retains, its own and Muster's: to deny
+    // the names of other services would be to deny reading them as well, for an ACL file has no rule against writing alone.
+    `user ${serviceUsername('registry')}`,
+    'topic readwrite #',
+    'topic read $SYS/#',
+    // Rules name any topic: it may write everywhere but in the name of another service.
+    `user ${serviceUsername('automation')}`,
+    'topic readwrite #',
+    ...SERVICE_NAMES.filter((other) => other !== 'automation').flatMap((other) => [
+      `topic deny muster/services/${other}`,
+      `topic deny muster/interest/${other}`,
     ]),
     ...(shared ? [`user ${SHARED_USERNAME}`, 'topic readwrite #', 'topic deny muster/#'] : []),
     ...devices.flatMap((grant) => {

@@ -34,6 +34,17 @@ export const postgresVariables = {
     .meta({ secret: true }),
 };
 
+/** How long what is over can be looked up. */
+export const retentionVariables = {
+  MUSTER_RETENTION_DAYS: z.coerce
+    .number()
+    .int()
+    .min(7)
+    .max(3_650)
+    .default(90)
+    .describe('after how many days transitions, alerts that are over and deliveries are removed'),
+};
+
 /** Where the brokers are, and the account of the service there. */
 export const brokerVariables = {
   MUSTER_BROKERS: z.string().transform((text, context): readonly { name: string; url: string }[] => {

@@ -53,3 +53,14 @@ export function logConnectionEvent(logger: Logger): (event: ConnectionEvent) => 
     }
   };
 }
+
+/** Writes into the log what is removed because it is old. */
+export function logRetention(logger: Logger): {
+  readonly onRemoved: (table: string, rows: number, tookMs: number) => void;
+  readonly onError: (table: string, error: unknown) => void;
+} {
+  return {
+    onRemoved: (table, rows, tookMs) => logger.info({ table, rows, tookMs: Math.round(tookMs) }, 'removed what is old'),
+    onError: (table, error) => logger.warn({ err: error, table }, 'what is old was not removed; it is tried again'),
+  };
+}

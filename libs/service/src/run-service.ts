@@ -1,4 +1,5 @@
 import 'reflect-metadata';
+import type { IncomingMessage } from 'node:http';
 import { Module, StandardSchemaValidationPipe, type DynamicModule, type Provider, type Type } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import type { NestExpressApplication } from '@nestjs/platform-express';
@@ -12,6 +13,7 @@ import { ProblemError, ProblemFilter } from './problem-filter.ts';
 export const LOGGER = Symbol('logger');
 const SHUTDOWN_LIMIT_MS = 20_000;
 const MAX_BODY = '256kb';
+const JSON_TYPE = /^application\/json *(?:;|$)/i;
 
 /** What a service has before its parts are made. */
 export interface ServiceContext<Configuration> {
@@ -25,6 +27,8 @@ export interface ServiceParts {
   readonly providers?: readonly Provider[];
   readonly controllers?: readonly Type[];
   readonly readiness: readonly ReadinessCheck[];
+  /** Paths whose requests are left as they come: their operations read them, which is after it is known who asks. */
+  readonly unreadBodies?: readonly string[];
   /** Called with the application before it listens: transports, static files, documentation. */
   readonly configure?: (application: NestExpressApplication) => Promise<void> | void;
   /** Called when the application listens. */
@@ -58,7 +62,17 @@ export async function createApplication(
     logger: nestLogger(context.logger),
     bodyParser: false,
   });
-  application.useBodyParser('json', { limit: MAX_BODY });
+  const isUnread = ({ url = '' }: IncomingMessage): boolean =>
+    parts.unreadBodies?.includes(
+      url
+        .replace(/[?#].*$/s, '')
+        .replace(/\/+$/, '')
+        .toLowerCase(),
+    ) === true;
+  application.useBodyParser('json', {
+    limit: MAX_BODY,
+    type: (request) => JSON_TYPE.test(request.headers['content-type'] ?? '') && !isUnread(request),
+  });
   application.disable('x-powered-by');
   application.useGlobalFilters(new ProblemFilter(context.logger));
   application.useGlobalPipes(

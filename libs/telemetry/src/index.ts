@@ -1,3 +1,4 @@
 export * from './batch-writer.ts';
+export * from './history.ts';
 export * from './influx.ts';
 export * from './line-protocol.ts';

@@ -251,7 +251,7 @@ function brokerList(targets: readonly BrokerTarget[]): string {
 
 /** What every process is told, in the variables that it takes. */
 function commonEnvironment({ postgresUrl, brokers }: EnginePlan): Readonly<Record<string, string>> {
-  const topicMap = process.env['MUSTER_TOPIC_MAP'];
+  const { MUSTER_TOPIC_MAP: topicMap, MUSTER_RETENTION_DAYS: retentionDays } = process.env;
   return {
     MUSTER_HTTP_HOST: '127.0.0.1',
     MUSTER_POSTGRES_URL: postgresUrl,
@@ -259,6 +259,7 @@ function commonEnvironment({ postgresUrl, brokers }: EnginePlan): Readonly<Recor
     ...(brokers.caFile === undefined ? {} : { MUSTER_BROKER_CA: path.resolve(brokers.caFile) }),
     // Services run in the state folder, and the path was given from here.
     ...(topicMap === undefined ? {} : { MUSTER_TOPIC_MAP: path.resolve(topicMap) }),
+    ...(retentionDays === undefined ? {} : { MUSTER_RETENTION_DAYS: retentionDays }),
   };
 }
 
@@ -284,13 +285,15 @@ function serviceEnvironment(
           MUSTER_DEVICE_BROKERS: brokerList(brokers.devices),
           MUSTER_AUTOMATION_URL: `http://127.0.0.1:${ports.automation}`,
           MUSTER_ALERTING_URL: `http://127.0.0.1:${ports.alerting}`,
+          MUSTER_SIGNING_KEY: process.env['MUSTER_SIGNING_KEY'] ?? secrets.signing,
         }
       : {}),
     ...(service === 'registry' || service === 'automation' || service === 'alerting'
       ? { MUSTER_INTERNAL_TOKEN: secrets.internal }
       : {}),
     ...(service === 'alerting' ? alertingEnvironment(ports) : {}),
-    ...(service === 'ingestion'
+    // The registry deletes histories.
+    ...(service === 'ingestion' || service === 'registry'
       ? {
           MUSTER_INFLUXDB_URL: influxdb.url,
           MUSTER_INFLUXDB_DATABASE: influxdb.database,

@@ -13,13 +13,14 @@ const AT = '2026-11-22T14:32:15.000Z';
 
 const online: Presence = {
   ...{ state: 'online', reason: 'birth', explanation: 'The device said that it is online.', since: AT, session: 7 },
-  ...{ wakeExpectedAt: null, evidence: null },
+  ...{ wakeExpectedAt: null, evidence: null, flags: [] },
 };
 
 function device(id: string, temp: number, at: string, presence: Presence = online): Device {
   return {
     ...{ id: id as DeviceId, state: 'registered', name: null, description: null, info: null, lastSeenAt: at, presence },
-    ...{ discoveredAt: AT, updatedAt: AT, readings: { temp: { value: temp, unit: '°C', at } } },
+    ...{ discoveredAt: AT, updatedAt: AT, replacedAt: null, replacements: 0, tags: [], groups: [] },
+    readings: { temp: { value: temp, unit: '°C', at } },
   };
 }
 

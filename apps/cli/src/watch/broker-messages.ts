@@ -8,6 +8,7 @@ import {
   parsePattern,
   type PresenceReason,
   type ReadingValue,
+  type StatedReason,
   type StatusMessage,
   type Telemetry,
   type TelemetryEntry,
@@ -17,7 +18,7 @@ import {
 import type { ReceivedMessage } from '@muster/broker';
 import type { ReceivedEvent, Replay, WatchedPresence, WatchedReading, WatchEvent } from './watch-model.ts';
 
-const EXPLANATIONS: Readonly<Record<Exclude<PresenceReason, 'overslept' | 'expired' | 'never-heard'>, string>> = {
+const EXPLANATIONS: Readonly<Record<Extract<PresenceReason, 'birth' | 'will' | StatedReason>, string>> = {
   birth: 'said that it is online',
   will: 'its will was published, or it said offline without a reason',
   shutdown: 'said that it shuts down',

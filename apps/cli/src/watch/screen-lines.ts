@@ -80,8 +80,9 @@ const HELP: readonly string[] = [
   'retained         the broker had kept it: older than its time',
   'stored           the API had it; late: it waited and came after newer ones',
   '',
-  'online (birth)   lost (will, overslept, expired)   offline (shutdown, update)   asleep (sleep)',
-  'unknown (never-heard): no status yet, only values',
+  'online (birth, telemetry)   lost (will, overslept, expired, not-back)   offline (shutdown, update)   asleep (sleep)',
+  'stale (silent): connected, and sends nothing   unknown (never-heard): no status yet, only values',
+  'unknown (broker-lost, broker-restarted): nobody can know, its broker is or was away',
 ];
 
 function segment(text: string, tone: Tone = 'plain'): Segment {

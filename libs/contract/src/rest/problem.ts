@@ -13,7 +13,7 @@ export const problemSchema = z
         z.object({
           path: z.string(),
           message: z.string(),
-          line: z.number().int().optional().describe('In a YAML text, counted from 1'),
+          line: z.number().int().optional().describe('In a YAML text or an imported file, counted from 1'),
           column: z.number().int().optional(),
         }),
       )

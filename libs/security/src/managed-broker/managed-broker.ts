@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
-import { closeSync, existsSync, fsyncSync, openSync, readFileSync, renameSync, writeSync } from 'node:fs';
+import { closeSync, existsSync, fsyncSync, openSync, readFileSync, renameSync, statSync, writeSync } from 'node:fs';
 import path from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { BrokerConnection, type BrokerTarget } from '@muster/broker';
 import type { BrokerFiles } from '../account-store.ts';
 import { PROBE_USERNAME, SERVICE_NAMES, serviceUsername, type ServiceName } from '../acl-file.ts';
@@ -20,6 +21,8 @@ export interface ManagedBrokerOptions {
   readonly target: BrokerTarget;
   /** The folder with the broker's `passwords`, `acl` and `pid`, and the agent's `probe`. */
   readonly folder: string;
+  /** The file in which the broker keeps what it holds; `mosquitto.db` in the folder unless told. */
+  readonly persistenceFile?: string;
   /** Files of the broker's certificate: when their content changes it is told to read them again. */
   readonly certificateFiles: readonly string[];
   /** Ends what is under way when the agent stops. */
@@ -36,6 +39,9 @@ export type RenderFiles = (probe: PasswordEntry) => Promise<BrokerFiles>;
 const PROBE_LIMIT_MS = 10_000;
 const QUICK_PROBE_LIMIT_MS = 2_000;
 const RETURN_LIMIT_MS = 60_000;
+/** Writing 300,000 queued messages takes 0.1 s (mqtt-pitfalls B14). */
+const SAVE_LIMIT_MS = 20_000;
+const SAVE_POLL_MS = 10;
 /** What may carry the pid: the broker itself, or the Docker client that passes signals on to its container. */
 const PROGRAMS = new Set(['mosquitto', 'docker']);
 
@@ -45,6 +51,7 @@ export class ManagedBroker {
   readonly #options: ManagedBrokerOptions;
   #applied: bigint | undefined;
   #certificates: string | undefined;
+  #turn: Promise<void> = Promise.resolve();
 
   constructor(options: ManagedBrokerOptions) {
     this.#options = options;
@@ -61,6 +68,10 @@ export class ManagedBroker {
    * @throws BrokerFault when it does not run or does not take them
    */
   async apply(render: RenderFiles): Promise<bigint> {
+    return this.#inTurn(() => this.#apply(render));
+  }
+
+  async #apply(render: RenderFiles): Promise<bigint> {
     const version = (await this.#recognize(render)) ?? (await this.#change(render));
     this.#certificates = this.#certificateHash();
     this.#applied = version;
@@ -144,6 +155,48 @@ export class ManagedBroker {
     this.#signal('SIGHUP');
     this.#certificates = hash;
     return true;
+  }
+
+  /**
+   * Makes the broker write to disk what it holds (mqtt-pitfalls R10), and resolves when the file is a new one: it writes
+   * another and renames it.
+   * @throws BrokerFault when it does not run, or the file stays the old one
+   */
+  async save(): Promise<void> {
+    return this.#inTurn(() => this.#save());
+  }
+
+  /** One thing after the other: both connect by the same account, which a change of the files makes anew. */
+  async #inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const turn = this.#turn.then(work);
+    // Whoever comes next is not concerned by how this one ends.
+    this.#turn = turn.then(
+      () => undefined,
+      () => undefined,
+    );
+    return turn;
+  }
+
+  async #save(): Promise<void> {
+    const password = this.#read('probe');
+    if (password === undefined) throw new BrokerFault(`${this.name} has no accounts of its agent yet`);
+    // A broker that is starting has its pid on file, and would end by a signal that it does not handle yet.
+    await this.#probe(password, QUICK_PROBE_LIMIT_MS);
+    const file = this.#options.persistenceFile ?? path.join(this.#options.folder, 'mosquitto.db');
+    const identity = (): string => {
+      const found = statSync(file, { bigint: true, throwIfNoEntry: false });
+      return found === undefined ? 'none' : `${found.ino} ${found.mtimeNs} ${found.ctimeNs}`;
+    };
+    const before = identity();
+    this.#signal('SIGUSR1');
+    const deadlineMs = Date.now() + SAVE_LIMIT_MS;
+    while (identity() === before) {
+      if (Date.now() > deadlineMs || this.#options.signal.aborted)
+        throw new BrokerFault(
+          `${this.name} was told to save, and ${file} is not a new one; has it persistence, there?`,
+        );
+      await delay(SAVE_POLL_MS);
+    }
   }
 
   /** On disk before it takes the old one's place: after a power cut there is a whole file, old or new. */

@@ -12,6 +12,8 @@ const PROBLEMS: Readonly<Record<number, string>> = {
   403: 'The token does not allow this',
   404: 'There is no such thing',
   409: 'Not in the state that it is in',
+  413: 'The request is larger than what is taken at a time',
+  415: 'The request is in a form that is not read',
   422: 'The request does not keep to its schema; nothing was done',
 };
 

@@ -1,0 +1,117 @@
+import { appendEvents, type Prisma, type PrismaClient } from '@muster/database';
+import type { BrokerVerdict, Uptime } from './broker-condition.ts';
+import { DeposedError, requireActive } from './leadership.ts';
+
+interface Open {
+  readonly id: bigint;
+  readonly fromMs: number;
+}
+
+/** Brokers that were lost or started anew, in PostgreSQL: one row for each, however many devices are behind it. */
+export class Incidents {
+  readonly #open = new Map<string, Open>();
+  /** One after the other: a broker that is lost and started anew at once is one incident. */
+  #turn: Promise<unknown> = Promise.resolve();
+  #epoch = 0n;
+
+  constructor(
+    private readonly database: PrismaClient,
+    private readonly onDeposed: () => void,
+  ) {}
+
+  /** From here on each write depends on the epoch: when another process has become active, none is made. */
+  begin(epoch: bigint): void {
+    this.#epoch = epoch;
+  }
+
+  /** What each broker has told of its uptime, as it is on record; takes up what an earlier process has left open. */
+  async load(): Promise<ReadonlyMap<string, Uptime>> {
+    for (const { id, broker, from } of await this.database.incident.findMany({ where: { until: null } }))
+      this.#open.set(broker, { id, fromMs: from.getTime() });
+    const brokers = await this.database.presenceBroker.findMany();
+    return new Map(
+      brokers.map(({ broker, uptimeMs, toldAt }) => [
+        broker,
+        { uptimeMs: Number(uptimeMs), toldAtMs: toldAt.getTime() },
+      ]),
+    );
+  }
+
+  /** Brokers with an incident that is not over, and since when it lasts. */
+  get open(): ReadonlyMap<string, { readonly fromMs: number }> {
+    return this.#open;
+  }
+
+  /** Keeps what a broker has told of its uptime. */
+  async told(broker: string, { uptimeMs, toldAtMs }: Uptime): Promise<void> {
+    const told = { uptimeMs, toldAt: new Date(toldAtMs) };
+    await this.#write((transaction) =>
+      transaction.presenceBroker.upsert({ where: { broker }, create: { broker, ...told }, update: told }),
+    );
+  }
+
+  /** Takes that a broker was lost or started anew, with how many devices were behind it: none, and it is no incident. */
+  async take(
+    broker: string,
+    { kind, fromMs }: Exclude<BrokerVerdict, { kind: 'back' }>,
+    devices: number,
+  ): Promise<void> {
+    await this.#inTurn(() => this.#take(broker, { kind, fromMs }, devices));
+  }
+
+  async #take(
+    broker: string,
+    { kind, fromMs }: Exclude<BrokerVerdict, { kind: 'back' }>,
+    devices: number,
+  ): Promise<void> {
+    const open = this.#open.get(broker);
+    if (open === undefined) {
+      if (devices === 0) return;
+      const id = await this.#write(async (transaction) => {
+        const data = { broker, kind, from: new Date(fromMs), devices };
+        const incident = await transaction.incident.create({ data });
+        await appendEvents(transaction, [{ kind: 'incident', device: null, data: { broker, kind, devices } }]);
+        return incident.id;
+      });
+      this.#open.set(broker, { id, fromMs });
+      return;
+    }
+    if (kind === 'restarted')
+      await this.#write(async (transaction) => {
+        await transaction.incident.update({ where: { id: open.id }, data: { kind } });
+        await appendEvents(transaction, [{ kind: 'incident', device: null, data: { broker, kind, devices } }]);
+      });
+  }
+
+  /** Takes that every device behind a broker is known again, or lost. */
+  async end(broker: string, lost: number, nowMs: number): Promise<void> {
+    await this.#inTurn(async () => {
+      const open = this.#open.get(broker);
+      if (open === undefined) return;
+      await this.#write(async (transaction) => {
+        await transaction.incident.update({ where: { id: open.id }, data: { until: new Date(nowMs), lost } });
+        const data = { broker, kind: 'back' as const, devices: lost };
+        await appendEvents(transaction, [{ kind: 'incident', device: null, data }]);
+      });
+      this.#open.delete(broker);
+    });
+  }
+
+  async #write<Result>(work: (transaction: Prisma.TransactionClient) => Promise<Result>): Promise<Result> {
+    try {
+      return await this.database.$transaction(async (transaction) => {
+        await requireActive(transaction, this.#epoch);
+        return work(transaction);
+      });
+    } catch (error) {
+      if (error instanceof DeposedError) this.onDeposed();
+      throw error;
+    }
+  }
+
+  async #inTurn(work: () => Promise<void>): Promise<void> {
+    const turn = this.#turn.then(work);
+    this.#turn = turn.catch(() => undefined);
+    await turn;
+  }
+}

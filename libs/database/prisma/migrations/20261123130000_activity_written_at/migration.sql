@@ -1,0 +1,2 @@
+-- AlterTable
+ALTER TABLE "device_activity" ADD COLUMN "written_at" TIMESTAMPTZ(3) NOT NULL DEFAULT CURRENT_TIMESTAMP;
