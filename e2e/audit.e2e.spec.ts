@@ -1,7 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import { auditPageSchema, type AuditEntry, type AuditVerification, type NewApiToken } from '@muster/contract';
+import { auditPageSchema, type AuditEntry, type AuditVerification } from '@muster/contract';
 import { describe, expect, it, vi } from 'vitest';
-import { curl, deviceOf, execute, muster, psql, publish } from './system.ts';
+import { curl, deviceOf, muster, newToken, psql, publish, statusAs } from './system.ts';
 import { SystemOfFile } from './system-of-file.ts';
 
 const system = new SystemOfFile();
@@ -71,34 +71,13 @@ describe('the audit log', () => {
   });
 
   it('has what was refused before it came to anything, with who tried, and nothing of who only looked', async () => {
-    const { body } = await curl(
-      system.address,
-      '/api/v1/tokens',
-      '-X',
-      'POST',
-      '--json',
-      '{"name":"looker","scope":"viewer"}',
-    );
-    const { token } = body as NewApiToken;
-    const as = async (bearer: string, ...args: readonly string[]): Promise<string> =>
-      (
-        await execute('curl', [
-          '-s',
-          '-o',
-          '/dev/null',
-          '-w',
-          '%{http_code}',
-          '-H',
-          `authorization: Bearer ${bearer}`,
-          ...args,
-        ])
-      ).stdout;
+    const { token } = await newToken(system.address, 'looker', 'viewer');
     const device = `${system.address.api.url}/api/v1/devices/audited`;
     const [newest] = await entries('limit=1');
-    expect(await as(token, '-X', 'PATCH', '--json', '{"name":"y"}', device)).toBe('403');
-    expect(await as('wrong', '-X', 'DELETE', `${device}/credentials`)).toBe('401');
-    expect(await as(token, '-X', 'PATCH', '--json', '{"name":', device)).toBe('400');
-    expect(await as(token, device)).toBe('200');
+    expect(await statusAs(token, '-X', 'PATCH', '--json', '{"name":"y"}', device)).toBe(403);
+    expect(await statusAs('wrong', '-X', 'DELETE', `${device}/credentials`)).toBe(401);
+    expect(await statusAs(token, '-X', 'PATCH', '--json', '{"name":', device)).toBe(400);
+    expect(await statusAs(token, device)).toBe(200);
     await vi.waitFor(
       async () =>
         expect(
@@ -111,7 +90,7 @@ describe('the audit log', () => {
       { timeout: 3_000 },
     );
     expect((await entries('limit=1'))[0]?.id).toBe((newest?.id ?? 0) + 3);
-    expect(await as(token, `${system.address.api.url}/api/v1/audit`)).toBe('403');
+    expect(await statusAs(token, `${system.address.api.url}/api/v1/audit`)).toBe(403);
   });
 
   it('cannot be filled by anybody without a token', async () => {

@@ -2,9 +2,9 @@ import { mkdtempSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import type { FleetSummary, Group, ImportResult, NewApiToken, Problem } from '@muster/contract';
+import type { FleetSummary, Group, ImportResult, Problem } from '@muster/contract';
 import { beforeAll, describe, expect, it, vi } from 'vitest';
-import { authorization, curl, deviceOf, execute, muster, psql, publish } from './system.ts';
+import { authorization, curl, deviceOf, execute, muster, newToken, psql, publish, statusAs } from './system.ts';
 import { deviceRequests } from './device-requests.ts';
 import { SystemOfFile } from './system-of-file.ts';
 
@@ -142,22 +142,19 @@ describe('files of devices', { timeout: 120_000 }, () => {
   });
 
   it('and bulk actions are for operators; export is for everybody who may look', async () => {
-    const { body } = await send('POST', '/tokens', { name: 'looker', scope: 'viewer' });
-    const as = (token: string, ...args: readonly string[]) =>
-      execute('curl', ['-s', '-o', '/dev/null', '-w', '%{http_code}', '-H', `authorization: Bearer ${token}`, ...args]);
+    const { token } = await newToken(system.address, 'looker', 'viewer');
     const url = `${system.address.api.url}/api/v1`;
-    const { token } = body as NewApiToken;
     writeFileSync(inFiles('one.csv'), 'id\nimp1\n');
     const upload = ['-H', 'content-type: text/csv', '--data-binary', `@${inFiles('one.csv')}`, `${url}/devices/import`];
     const change = ['-H', 'content-type: application/json', '-d', '{"action":"decommission","select":{"q":"id:*"}}'];
     expect([
-      (await as(token, ...upload)).stdout,
-      (await as(token, ...change, `${url}/devices/bulk`)).stdout,
-      (await as(token, '-X', 'DELETE', `${url}/groups/house`)).stdout,
-      (await as(token, `${url}/devices/export?format=csv`)).stdout,
-      (await as('muster_wrong', ...upload)).stdout,
-      (await as('muster_wrong', `${url}/devices/export?format=csv`)).stdout,
-    ]).toEqual(['403', '403', '403', '200', '401', '401']);
+      await statusAs(token, ...upload),
+      await statusAs(token, ...change, `${url}/devices/bulk`),
+      await statusAs(token, '-X', 'DELETE', `${url}/groups/house`),
+      await statusAs(token, `${url}/devices/export?format=csv`),
+      await statusAs('muster_wrong', ...upload),
+      await statusAs('muster_wrong', `${url}/devices/export?format=csv`),
+    ]).toEqual([403, 403, 403, 200, 401, 401]);
   });
 
   it(

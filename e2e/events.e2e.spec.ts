@@ -1,10 +1,10 @@
 import { spawn } from 'node:child_process';
 import { connect } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
-import { eventSchema, type FleetEvent, type NewApiToken } from '@muster/contract';
+import { eventSchema, type FleetEvent } from '@muster/contract';
 import { createParser, type EventSourceMessage } from 'eventsource-parser';
 import { describe, expect, it, vi } from 'vitest';
-import { curl, execute, muster, psql, publish } from './system.ts';
+import { curl, execute, muster, newToken, psql, publish } from './system.ts';
 import { SystemOfFile } from './system-of-file.ts';
 
 const system = new SystemOfFile();
@@ -208,15 +208,7 @@ describe('the stream of events', () => {
   });
 
   it('ends when its token is revoked, and /live does too', { timeout: 60_000 }, async () => {
-    const { body } = await curl(
-      system.address,
-      '/api/v1/tokens',
-      '-X',
-      'POST',
-      '--json',
-      '{"name":"reader","scope":"viewer"}',
-    );
-    const { id, token } = body as NewApiToken;
+    const { id, token } = await newToken(system.address, 'reader', 'viewer');
     const stream = await listen('', undefined, token);
     const live = await fetch(`${system.address.api.url}/api/v1/live`, {
       headers: { authorization: `Bearer ${token}` },

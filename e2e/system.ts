@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { promisify } from 'node:util';
-import type { Device } from '@muster/contract';
+import type { Device, NewApiToken, Scope } from '@muster/contract';
 import { findProgram } from '@muster/engines';
 
 /** What `npm start -- --json` prints when it is ready. */
@@ -217,6 +217,19 @@ export async function curl(
     type: contentType,
     body: contentType.includes('json') ? (JSON.parse(text) as unknown) : text,
   };
+}
+
+/** A new API token of the system, by curl. */
+export async function newToken(address: ReadyLine, name: string, scope: Scope): Promise<NewApiToken> {
+  const body = JSON.stringify({ name, scope });
+  return (await curl(address, '/api/v1/tokens', '-X', 'POST', '--json', body)).body as NewApiToken;
+}
+
+/** The status with which a token is answered; the arguments are curl's. */
+export async function statusAs(token: string, ...args: readonly string[]): Promise<number> {
+  const bearer = `authorization: Bearer ${token}`;
+  const { stdout } = await execute('curl', ['-s', '-o', '/dev/null', '-w', '%{http_code}', '-H', bearer, ...args]);
+  return Number(stdout);
 }
 
 /** A device by curl. */

@@ -1,6 +1,14 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { brokerAfter, unheard, type BrokerEvent, type BrokerVerdict, type BrokerView } from './broker-condition.ts';
+import {
+  brokerAfter,
+  hearingSinceMs,
+  unheard,
+  type BrokerCondition,
+  type BrokerEvent,
+  type BrokerVerdict,
+  type BrokerView,
+} from './broker-condition.ts';
 
 type Step = readonly [atMs: number, event: BrokerEvent | ((atMs: number) => BrokerEvent)];
 
@@ -233,5 +241,30 @@ describe('a broker', () => {
         expect(view.condition.kind).toBe('heard');
       }),
     );
+  });
+});
+
+describe('a device that is silent would have been heard', () => {
+  const heard: BrokerCondition = { kind: 'heard', sinceMs: T };
+  const heardLater: BrokerCondition = { kind: 'heard', sinceMs: T + 5_000 };
+  const judged: BrokerCondition = { kind: 'judged', connectedMs: T, awaySinceMs: T, hasSession: true };
+  const away = (minutes: number): BrokerCondition => ({
+    ...{ kind: 'away', sinceMs: T + 60_000 - minutes * 60_000, isTold: true },
+  });
+
+  it.each<[string, BrokerCondition, BrokerCondition, number | undefined]>([
+    ['since the last of its broker and the others is heard', heard, heardLater, T + 5_000],
+    ['not while its own broker is away, however long', away(60), heard, undefined],
+    ['not while its own broker is judged', judged, heard, undefined],
+    ['not while another one is judged', heard, judged, undefined],
+    ['not while another one, where it may have gone, is away for a moment', heard, away(1), undefined],
+    ['not while another one is away for 15 minutes', heard, away(15), undefined],
+    ['when another one is away for longer: nobody waits for it for ever', heard, away(16), T],
+  ])('%s', (_, own, other, expected) => {
+    const conditions = new Map([
+      ['own', own],
+      ['other', other],
+    ]);
+    expect(hearingSinceMs(conditions, 'own', T + 60_000)).toBe(expected);
   });
 });

@@ -47,6 +47,8 @@ const TELLS_WITHIN_MS = 1_500;
 const JUDGED_AT_LAST_MS = 35_000;
 /** Mosquitto tells its uptime every 10 s and retains it: what is read may be older by as much. */
 const UPTIME_STEP_MS = 12_000;
+/** So long devices of other brokers are given the benefit of having gone to one that is away. */
+const WAITS_FOR_OTHERS_MS = 15 * 60_000;
 
 /** A broker at the start of presence, with what is on record of it. */
 export function unheard(nowMs: number, told: Uptime | null): BrokerView {
@@ -106,6 +108,25 @@ export function brokerAfter(
         : { view: before };
     }
   }
+}
+
+/**
+ * Since when a device that was heard last at a broker would be heard, there or at another one it may have gone to;
+ * undefined while it might not be. A broker that is away for long does not hold up the devices of the others.
+ * @param conditions of every broker that is listened to
+ */
+export function hearingSinceMs(
+  conditions: ReadonlyMap<string, BrokerCondition>,
+  own: string,
+  nowMs: number,
+): number | undefined {
+  let latestMs = 0;
+  for (const [broker, condition] of conditions) {
+    if (condition.kind === 'heard') latestMs = Math.max(latestMs, condition.sinceMs);
+    else if (broker === own || condition.kind === 'judged' || nowMs - condition.sinceMs <= WAITS_FOR_OTHERS_MS)
+      return undefined;
+  }
+  return latestMs;
 }
 
 /** A broker that is connected and has not told its uptime. */

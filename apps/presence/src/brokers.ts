@@ -3,6 +3,7 @@ import type { Logger } from '@muster/service';
 import {
   brokerAfter,
   unheard,
+  type BrokerCondition,
   type BrokerEvent,
   type BrokerVerdict,
   type BrokerView,
@@ -97,16 +98,15 @@ export class Brokers {
     return new Map([...this.#watched].flatMap(([name, { view }]) => (view.told === null ? [] : [[name, view.told]])));
   }
 
-  /** Since when a broker is not heard, while it is away. */
-  awaySinceMs(broker: string): number | undefined {
-    const condition = this.#watched.get(broker)?.view.condition;
-    return condition?.kind === 'away' ? condition.sinceMs : undefined;
-  }
-
   /** Since when a broker is heard; undefined while it is not. */
   heardSinceMs(broker: string): number | undefined {
     const condition = this.#watched.get(broker)?.view.condition;
     return condition?.kind === 'heard' ? condition.sinceMs : undefined;
+  }
+
+  /** How each broker stands. */
+  get conditions(): ReadonlyMap<string, BrokerCondition> {
+    return new Map([...this.#watched].map(([name, { view }]) => [name, view.condition]));
   }
 
   /** Resolves when it is known whether a broker was started anew; at once, most of the time. */

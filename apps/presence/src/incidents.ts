@@ -1,6 +1,6 @@
 import { appendEvents, type Prisma, type PrismaClient } from '@muster/database';
 import type { BrokerVerdict, Uptime } from './broker-condition.ts';
-import { DeposedError, requireActive } from './leadership.ts';
+import type { Leadership } from './leadership.ts';
 
 interface Open {
   readonly id: bigint;
@@ -12,17 +12,11 @@ export class Incidents {
   readonly #open = new Map<string, Open>();
   /** One after the other: a broker that is lost and started anew at once is one incident. */
   #turn: Promise<unknown> = Promise.resolve();
-  #epoch = 0n;
 
   constructor(
     private readonly database: PrismaClient,
-    private readonly onDeposed: () => void,
+    private readonly leadership: Leadership,
   ) {}
-
-  /** From here on each write depends on the epoch: when another process has become active, none is made. */
-  begin(epoch: bigint): void {
-    this.#epoch = epoch;
-  }
 
   /** What each broker has told of its uptime, as it is on record; takes up what an earlier process has left open. */
   async load(): Promise<ReadonlyMap<string, Uptime>> {
@@ -51,36 +45,30 @@ export class Incidents {
   }
 
   /** Takes that a broker was lost or started anew, with how many devices were behind it: none, and it is no incident. */
-  async take(
+  async begin(
     broker: string,
     { kind, fromMs }: Exclude<BrokerVerdict, { kind: 'back' }>,
     devices: number,
   ): Promise<void> {
-    await this.#inTurn(() => this.#take(broker, { kind, fromMs }, devices));
-  }
-
-  async #take(
-    broker: string,
-    { kind, fromMs }: Exclude<BrokerVerdict, { kind: 'back' }>,
-    devices: number,
-  ): Promise<void> {
-    const open = this.#open.get(broker);
-    if (open === undefined) {
-      if (devices === 0) return;
-      const id = await this.#write(async (transaction) => {
-        const data = { broker, kind, from: new Date(fromMs), devices };
-        const incident = await transaction.incident.create({ data });
-        await appendEvents(transaction, [{ kind: 'incident', device: null, data: { broker, kind, devices } }]);
-        return incident.id;
-      });
-      this.#open.set(broker, { id, fromMs });
-      return;
-    }
-    if (kind === 'restarted')
-      await this.#write(async (transaction) => {
-        await transaction.incident.update({ where: { id: open.id }, data: { kind } });
-        await appendEvents(transaction, [{ kind: 'incident', device: null, data: { broker, kind, devices } }]);
-      });
+    const event = { kind: 'incident' as const, device: null, data: { broker, kind, devices } };
+    await this.#inTurn(async () => {
+      const open = this.#open.get(broker);
+      if (open === undefined) {
+        if (devices === 0) return;
+        const id = await this.#write(async (transaction) => {
+          const data = { broker, kind, from: new Date(fromMs), devices };
+          const incident = await transaction.incident.create({ data });
+          await appendEvents(transaction, [event]);
+          return incident.id;
+        });
+        this.#open.set(broker, { id, fromMs });
+      } else if (kind === 'restarted') {
+        await this.#write(async (transaction) => {
+          await transaction.incident.update({ where: { id: open.id }, data: { kind } });
+          await appendEvents(transaction, [event]);
+        });
+      }
+    });
   }
 
   /** Takes that every device behind a broker is known again, or lost. */
@@ -97,16 +85,13 @@ export class Incidents {
     });
   }
 
+  /** One transaction of the active process; of any other, nothing is done. */
   async #write<Result>(work: (transaction: Prisma.TransactionClient) => Promise<Result>): Promise<Result> {
-    try {
-      return await this.database.$transaction(async (transaction) => {
-        await requireActive(transaction, this.#epoch);
-        return work(transaction);
-      });
-    } catch (error) {
-      if (error instanceof DeposedError) this.onDeposed();
-      throw error;
-    }
+    return this.database.$transaction(async (transaction) => {
+      const held = await transaction.$queryRaw<unknown[]>(this.leadership.held);
+      if (held.length === 0) throw this.leadership.deposed();
+      return work(transaction);
+    });
   }
 
   async #inTurn(work: () => Promise<void>): Promise<void> {

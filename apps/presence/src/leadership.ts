@@ -1,5 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import { ADVISORY_LOCKS, AdvisoryLock, type Prisma, type PrismaClient } from '@muster/database';
+import { ADVISORY_LOCKS, AdvisoryLock, Prisma, type PrismaClient } from '@muster/database';
 import pRetry from 'p-retry';
 
 /** Another presence process has become active: what this one decides is void. */
@@ -14,17 +14,6 @@ export class DeposedError extends Error {
 
 /** While the lock is not held, it is asked so often whether another process has become active. */
 const ASK_EVERY_MS = 1_000;
-
-/**
- * What a transaction of the active process begins with: a process that becomes active takes its epoch behind this lock,
- * or before it, and then nothing of the transaction is done.
- * @throws DeposedError
- */
-export async function requireActive(transaction: Prisma.TransactionClient, epoch: bigint): Promise<void> {
-  const held = await transaction.$queryRaw<unknown[]>`
-    SELECT 1 FROM presence_leader WHERE epoch = ${epoch} FOR SHARE`;
-  if (held.length === 0) throw new DeposedError();
-}
 
 /** What happens to the active process. */
 export interface LeadershipOptions {
@@ -60,12 +49,12 @@ export class Leadership {
     return this.#epoch !== undefined;
   }
 
-  /** Waits, however long, until this process is the active one, and answers its epoch; undefined when it is closed first. */
-  async acquire(): Promise<bigint | undefined> {
+  /** Waits, however long, until this process is the active one; false when it is closed first. */
+  async acquire(): Promise<boolean> {
     try {
       await this.#lock.hold();
     } catch (error) {
-      if (this.#abort.signal.aborted) return undefined;
+      if (this.#abort.signal.aborted) return false;
       throw error;
     }
     const [row] = await this.#options.database.$queryRaw<{ epoch: bigint }[]>`
@@ -73,7 +62,21 @@ export class Leadership {
       ON CONFLICT (id) DO UPDATE SET epoch = presence_leader.epoch + 1, since = now() RETURNING epoch`;
     if (row === undefined) throw new Error('PostgreSQL gave no epoch');
     this.#epoch = row.epoch;
-    return row.epoch;
+    return true;
+  }
+
+  /**
+   * Gives a row while this process is the active one, for a statement to depend on: a process that becomes active takes
+   * its epoch behind this lock, or before it, and then there is no row.
+   */
+  get held(): Prisma.Sql {
+    return Prisma.sql`SELECT 1 FROM presence_leader WHERE epoch = ${this.#epoch ?? 0n} FOR SHARE`;
+  }
+
+  /** Takes that a write found {@link held} without a row, and answers what it ends with. */
+  deposed(): DeposedError {
+    this.#options.onDeposed();
+    return new DeposedError();
   }
 
   /** Makes way: a process that stands by becomes active at once. */
@@ -84,22 +87,30 @@ export class Leadership {
 
   /** The lock went with its connection. It is taken again, and holds if nobody else has become active meanwhile. */
   async #lost(): Promise<void> {
-    const { database, onDeposed, onUncertain } = this.#options;
+    const { onDeposed, onUncertain } = this.#options;
     onUncertain(new Error('the connection that makes this process the active one was lost'));
     const { signal } = this.#abort;
+    const held = this.#lock.hold().then(() => true);
+    held.catch(() => undefined);
     try {
-      const held = this.#lock.hold().then(() => true);
-      // Whoever has become active holds the lock as long as it lives: it is not waited for.
-      for (let isHeld = false; ; isHeld = await Promise.race([held, delay(ASK_EVERY_MS, false, { signal })])) {
-        const leader = await pRetry(() => database.presenceLeader.findUnique({ where: { id: 1 } }), {
-          ...{ retries: Number.POSITIVE_INFINITY, minTimeout: 200, maxTimeout: 2_000, signal },
-          onFailedAttempt: ({ error }) => onUncertain(error),
-        });
-        if (leader?.epoch !== this.#epoch) onDeposed();
-        if (isHeld || leader?.epoch !== this.#epoch) return;
+      let isHeld = false;
+      while (!(await this.#isDeposed())) {
+        if (isHeld) return;
+        // Whoever has become active holds the lock as long as it lives: it is not waited for.
+        isHeld = await Promise.race([held, delay(ASK_EVERY_MS, false, { signal })]);
       }
+      onDeposed();
     } catch (error) {
       if (!signal.aborted) onUncertain(error instanceof Error ? error : new Error(String(error)));
     }
+  }
+
+  async #isDeposed(): Promise<boolean> {
+    const { database, onUncertain } = this.#options;
+    const leader = await pRetry(() => database.presenceLeader.findUnique({ where: { id: 1 } }), {
+      ...{ retries: Number.POSITIVE_INFINITY, minTimeout: 200, maxTimeout: 2_000, signal: this.#abort.signal },
+      onFailedAttempt: ({ error }) => onUncertain(error),
+    });
+    return leader?.epoch !== this.#epoch;
   }
 }

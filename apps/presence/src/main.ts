@@ -60,12 +60,10 @@ await runService('presence', configurationSchema, ({ configuration, logger, metr
     onUncertain: (error) =>
       logger.warn({ reason: error.message }, 'whether this process is the active one is not known'),
   });
-  const store = new PresenceStore(
-    database,
-    (error) => logger.warn({ reason: error.message }, 'PostgreSQL did not take presence; it is tried again'),
-    stepDown,
+  const store = new PresenceStore(database, leadership, (error) =>
+    logger.warn({ reason: error.message }, 'PostgreSQL did not take presence; it is tried again'),
   );
-  const incidents = new Incidents(database, stepDown);
+  const incidents = new Incidents(database, leadership);
   const presenceMetrics = new PresenceMetrics(metrics, () => leadership.isActive);
   const brokers = new Brokers({
     ...{ targets, logger },
@@ -130,10 +128,7 @@ await runService('presence', configurationSchema, ({ configuration, logger, metr
     start: async (application) => {
       await waitForSchema(database, (reason) => logger.warn({ reason }, 'waiting for the database'));
       await tombstones.start();
-      const epoch = await leadership.acquire();
-      if (epoch === undefined) return;
-      store.begin(epoch);
-      incidents.begin(epoch);
+      if (!(await leadership.acquire())) return;
       await fleet.load(Date.now());
       // How long a device may take to come back it says itself, and a broker may be judged at once.
       fleet.declare((await store.observe()).declared);

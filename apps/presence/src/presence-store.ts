@@ -2,7 +2,7 @@ import type { DeviceId, Evidence, PresenceReason, PresenceState } from '@muster/
 import { discover, isDataError, PRESENCE_CHANNEL, type PrismaClient } from '@muster/database';
 import pRetry from 'p-retry';
 import type { StoredTransition } from './flags.ts';
-import { DeposedError } from './leadership.ts';
+import { DeposedError, type Leadership } from './leadership.ts';
 import type { Interrupted, PresenceRecord, RaisedFlag } from './presence-record.ts';
 import type { Activity, Attention } from './silence.ts';
 
@@ -51,21 +51,15 @@ export class PresenceStore {
   #pending: Pending[] = [];
   #working = false;
   readonly #abort = new AbortController();
-  #epoch = 0n;
   /** By the clock of PostgreSQL: several processes write activity. */
   #seenActivityMs = 0;
   #seenDeclaredMs = 0;
 
   constructor(
     private readonly database: PrismaClient,
+    private readonly leadership: Leadership,
     private readonly onFailure: (error: Error) => void,
-    private readonly onDeposed: () => void,
   ) {}
-
-  /** From here on each write depends on the epoch: when another process has become active, none is made. */
-  begin(epoch: bigint): void {
-    this.#epoch = epoch;
-  }
 
   /** The presence of every device that has one. */
   async load(): Promise<ReadonlyMap<string, PresenceRecord>> {
@@ -149,7 +143,6 @@ export class PresenceStore {
       });
       for (const { resolve } of batch) resolve();
     } catch (error) {
-      if (error instanceof DeposedError) this.onDeposed();
       if (batch.length === 1 || !isDataError(error)) {
         for (const { reject } of batch) reject(error);
         return;
@@ -188,12 +181,9 @@ export class PresenceStore {
           : [{ device, from, to, reason, session, evidence, at_ms: sinceMs, since: new Date(sinceMs).toISOString() }],
       ),
     );
-    // A process that becomes active takes its epoch behind the lock, or before it: then nothing below is written. The
-    // transition and the event that tells of it come from the same rows: a fleet that is lost at once is one statement.
+    // A transition and the event that tells of it come from the same rows: a fleet that is lost at once is one statement.
     const held = await this.database.$queryRaw<unknown[]>`
-      WITH held AS MATERIALIZED (
-        SELECT 1 FROM presence_leader WHERE epoch = ${this.#epoch} FOR SHARE
-      ), current AS (
+      WITH held AS MATERIALIZED (${this.leadership.held}), current AS (
         INSERT INTO presence (device, state, reason, since, session, superseded, wake_expected_at, due_at, interrupted,
                               mirrors, learned_interval_ms, flags, evidence)
         SELECT device, state, reason, to_timestamp(since_ms / 1000.0), session,
@@ -223,7 +213,7 @@ export class PresenceStore {
         FROM change
       )
       SELECT pg_notify(${PRESENCE_CHANNEL}, '')::text FROM held`;
-    if (held.length === 0) throw new DeposedError();
+    if (held.length === 0) throw this.leadership.deposed();
   }
 
   /** What ingestion has heard and the registry was told since the last time that this was asked. */

@@ -1,6 +1,6 @@
 import type { BrokerConnection } from '@muster/broker';
 import type { Logger } from '@muster/service';
-import type { BrokerVerdict, Uptime } from './broker-condition.ts';
+import { hearingSinceMs, type BrokerVerdict, type Uptime } from './broker-condition.ts';
 import type { Brokers } from './brokers.ts';
 import type { Fleet } from './fleet.ts';
 import type { Incidents } from './incidents.ts';
@@ -10,8 +10,6 @@ const LOOK_EVERY_MS = 1_000;
 /** What had waited at a broker has been taken by then, unless it is very much. */
 const RESTORE_AFTER_MS = 1_000;
 const RESTORE_AT_LAST_MS = 30_000;
-/** So long devices of other brokers are given the benefit of having gone to one that is away. */
-const WAITS_FOR_OTHERS_MS = 15 * 60_000;
 
 /** What the look at a fleet is made of. */
 export interface PresenceParts {
@@ -62,7 +60,7 @@ export class PresenceWatch {
     this.#toRestore.delete(broker);
     const { count, done } = fleet.verdict(broker, verdict, nowMs);
     logger.warn({ broker, devices: count }, verdict.kind === 'lost' ? 'a broker is away' : 'a broker was started anew');
-    Promise.all([done, incidents.take(broker, verdict, count)]).catch((error: unknown) =>
+    Promise.all([done, incidents.begin(broker, verdict, count)]).catch((error: unknown) =>
       this.#failed(error, 'an incident was not recorded'),
     );
   }
@@ -80,7 +78,7 @@ export class PresenceWatch {
   }
 
   async #look(): Promise<void> {
-    const { fleet, store } = this.#parts;
+    const { fleet, store, brokers } = this.#parts;
     const nowMs = Date.now();
     try {
       await this.#settle(nowMs);
@@ -88,7 +86,8 @@ export class PresenceWatch {
       const { activities, declared, attention } = await store.observe();
       fleet.declare(declared);
       await fleet.heard(activities, nowMs);
-      await fleet.look(nowMs, (broker) => this.#hearingSinceMs(broker, nowMs), attention);
+      const { conditions } = brokers;
+      await fleet.look(nowMs, (broker) => hearingSinceMs(conditions, broker, nowMs), attention);
     } catch (error) {
       this.#failed(error, 'who is silent is not known at the moment');
     }
@@ -108,22 +107,6 @@ export class PresenceWatch {
     for (const [broker, { fromMs }] of incidents.open)
       if (!brokerNames.includes(broker) || (brokers.isHeard(broker) && fleet.interrupted(broker) === 0))
         await incidents.end(broker, fleet.lostSince(broker, fromMs), nowMs);
-  }
-
-  /**
-   * Since when a device that was heard last at a broker would be heard, there or at another one it may have gone to;
-   * undefined while it might not be. A broker that is away for long does not hold up the devices of the others.
-   */
-  #hearingSinceMs(own: string, nowMs: number): number | undefined {
-    const { brokers, brokerNames } = this.#parts;
-    let sinceMs = 0;
-    for (const name of brokerNames) {
-      const heardSinceMs = brokers.heardSinceMs(name);
-      const isLongAway = nowMs - (brokers.awaySinceMs(name) ?? nowMs) > WAITS_FOR_OTHERS_MS;
-      if (heardSinceMs === undefined && (name === own || !isLongAway)) return undefined;
-      sinceMs = Math.max(sinceMs, heardSinceMs ?? 0);
-    }
-    return sinceMs;
   }
 
   /** What brokers tell of their uptime is for the next process, which has to find out whether they were started anew. */

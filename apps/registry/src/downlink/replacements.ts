@@ -109,7 +109,9 @@ export class Replacements {
     if (found.state !== 'discovered' && found.state !== 'registered')
       throw new ProblemError(
         409,
-        `${device} is ${found.state}: its id stays silent; give the new hardware another one`,
+        found.state === 'archived'
+          ? `${device} is archived: restore it first`
+          : `${device} is ${found.state}: its id stays silent; give the new hardware another one`,
       );
     // Of the last transaction that was committed.
     let begun: { readonly row: Row; readonly cancelled: readonly string[] } | undefined;
