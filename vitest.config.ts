@@ -6,6 +6,7 @@ useFolderOfRun();
 export default defineConfig({
   test: {
     reporters: ['default', './vitest.reporter.ts'],
+    maxWorkers: 2,
     projects: [
       {
         test: {
@@ -32,8 +33,9 @@ export default defineConfig({
           globalSetup: ['./e2e/tools.setup.ts', './e2e/docker.setup.ts'],
           testTimeout: 60_000,
           hookTimeout: 180_000,
-          // Each file runs a whole system: two at once on two cores would only wait for each other.
-          fileParallelism: false,
+          // Each file runs a whole system, which waits most of the time: for limits, for brokers, for the next look.
+          maxWorkers: 2,
+          sequence: { groupOrder: 1 },
         },
       },
     ],

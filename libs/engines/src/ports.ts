@@ -1,27 +1,49 @@
 import { randomInt } from 'node:crypto';
-import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, readlinkSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
+import { tmpdir, userInfo } from 'node:os';
+import path from 'node:path';
 import { EngineError } from './engine-error.ts';
 
 /** Below the ports that outgoing connections get: one of those may be taken before we listen (ip(7), ip_local_port_range). */
 const FIRST_PORT = 20_000;
 const LAST_PORT = 32_000;
 const ATTEMPTS = 100;
-/** Nobody listens yet on what was given a moment ago. */
+/** So long nobody else is given a port, on which nobody may listen yet. */
+const RESERVED_MS = 60_000;
+/** Ports that were given in this process. */
 const given = new Set<number>();
 
 /**
- * A port of the loopback interface that nobody listens on at this moment, and that this process was not given before.
+ * A port of the loopback interface that nobody listens on at this moment, that this process was not given before, and
+ * no other of this user within a minute: two systems may be started at once.
  * @throws EngineError `port-taken` where none was found
  */
 export async function freePort(): Promise<number> {
   for (let attempt = 0; attempt < ATTEMPTS; attempt += 1) {
     const port = randomInt(FIRST_PORT, LAST_PORT);
-    if (given.has(port) || !(await isFree(port))) continue;
+    if (given.has(port) || !(await isFree(port)) || !reserve(port)) continue;
     given.add(port);
     return port;
   }
   throw new EngineError('port-taken', `no free port between ${FIRST_PORT} and ${LAST_PORT}; end what listens there`);
+}
+
+/** Takes a port for this process, by a file that only one can make; false where another one has. */
+function reserve(port: number): boolean {
+  const folder = path.join(tmpdir(), `muster-ports-${userInfo().uid}`);
+  const file = path.join(folder, String(port));
+  mkdirSync(folder, { recursive: true, mode: 0o700 });
+  const reservedMs = statSync(file, { throwIfNoEntry: false })?.mtimeMs;
+  if (reservedMs !== undefined && Date.now() - reservedMs < RESERVED_MS) return false;
+  rmSync(file, { force: true });
+  try {
+    writeFileSync(file, '', { flag: 'wx' });
+    return true;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'EEXIST') return false;
+    throw error;
+  }
 }
 
 async function isFree(port: number): Promise<boolean> {
