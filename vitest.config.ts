@@ -21,7 +21,7 @@ export default defineConfig({
         test: {
           name: 'integration',
           include: ['{apps,libs}/*/src/**/*.integration.spec.ts', 'e2e/**/*.integration.spec.ts'],
-          globalSetup: './e2e/engines.setup.ts',
+          globalSetup: ['./e2e/programs.setup.ts', './e2e/engines.setup.ts'],
           testTimeout: 30_000,
           hookTimeout: 60_000,
         },
@@ -30,7 +30,7 @@ export default defineConfig({
         test: {
           name: 'e2e',
           include: ['e2e/**/*.e2e.spec.ts'],
-          globalSetup: ['./e2e/tools.setup.ts', './e2e/docker.setup.ts'],
+          globalSetup: ['./e2e/programs.setup.ts', './e2e/docker.setup.ts'],
           testTimeout: 60_000,
           hookTimeout: 180_000,
           // Each file runs a whole system, which waits most of the time: for limits, for brokers, for the next look.

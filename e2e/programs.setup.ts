@@ -1,8 +1,13 @@
 import { existsSync } from 'node:fs';
 import { aptInstall, aptIsUsable, findProgram } from '@muster/engines';
 
-/** Programs and files that nobody here wrote and that the end-to-end tests use, with the Debian package of each. */
-const TOOLS: readonly (readonly [programOrFile: string, debianPackage: string])[] = [
+/**
+ * Programs and files that nobody here wrote and that integration and end-to-end tests use, with the Debian package of
+ * each. Engines are among them: where a Docker engine answers, Muster would take their images, which take longer.
+ */
+const PROGRAMS: readonly (readonly [programOrFile: string, debianPackage: string])[] = [
+  ['mosquitto', 'mosquitto'],
+  ['influxd', 'influxdb'],
   ['mosquitto_pub', 'mosquitto-clients'],
   ['mosquitto_sub', 'mosquitto-clients'],
   ['psql', 'postgresql-client'],
@@ -29,12 +34,12 @@ const TOOLS: readonly (readonly [programOrFile: string, debianPackage: string])[
 export default async function setup(): Promise<void> {
   const isThere = (tool: string): boolean =>
     tool.startsWith('/') ? existsSync(tool) : findProgram(tool) !== undefined;
-  const missing = new Set(TOOLS.filter(([tool]) => !isThere(tool)).map(([, name]) => name));
+  const missing = new Set(PROGRAMS.filter(([tool]) => !isThere(tool)).map(([, name]) => name));
   if (missing.size === 0) return;
   if (!aptIsUsable()) {
-    process.stderr.write(`end-to-end tools are missing: install ${[...missing].join(', ')}\n`);
+    process.stderr.write(`programs that tests need are missing: install ${[...missing].join(', ')}\n`);
     return;
   }
-  process.stderr.write(`installing ${[...missing].join(', ')} for the end-to-end tests\n`);
+  process.stderr.write(`installing ${[...missing].join(', ')} for the tests\n`);
   await aptInstall([...missing], (line) => process.stderr.write(`  ${line}\n`));
 }
