@@ -2,6 +2,7 @@ import { isDeepStrictEqual } from 'node:util';
 import { alertRuleSchema, type AlertRule, type AlertRuleChanges, type AlertRuleVersions } from '@muster/contract';
 import type { Prisma, PrismaClient } from '@muster/database';
 import { ProblemError, type Logger } from '@muster/service';
+import AsyncLock from 'async-lock';
 import { compile, type Condition } from './condition.ts';
 
 /** Who rules are from that came with Muster. */
@@ -30,7 +31,7 @@ const IN_FORCE_AGAIN_MS = 1_000;
 export class AlertRules {
   #watcher: RuleWatcher | undefined;
   /** Changes are made one after the other: a version follows the one before. */
-  #turn: Promise<unknown> = Promise.resolve();
+  readonly #changes = new AsyncLock();
   #again: NodeJS.Timeout | undefined;
   #isClosed = false;
 
@@ -112,7 +113,7 @@ export class AlertRules {
 
   /** Puts rules in force, or says what that would do; rules that are not among them stay. */
   async apply(rules: readonly AlertRule[], author: string, dryRun: boolean): Promise<AlertRuleChanges> {
-    return this.#inTurn(async () => {
+    return this.#changes.acquire('rules', async () => {
       const known = new Map((await this.list()).map((rule) => [rule.name, rule]));
       const others = rules.filter((rule) => !isDeepStrictEqual(known.get(rule.name)?.definition, rule));
       const versions = await this.#nextVersions(others);
@@ -143,7 +144,7 @@ export class AlertRules {
    * @throws ProblemError 404
    */
   async remove(name: string, author: string): Promise<void> {
-    await this.#inTurn(async () => {
+    await this.#changes.acquire('rules', async () => {
       await this.find(name);
       const version = (await this.#nextVersions([{ name }])).get(name) ?? 1;
       await this.database.$transaction([
@@ -163,7 +164,8 @@ export class AlertRules {
     } catch (error) {
       const reason = error instanceof Error ? error.message : String(error);
       this.logger.warn({ reason }, 'rules are stored and not in force yet; that is tried again');
-      if (!this.#isClosed) this.#again = setTimeout(() => void this.#inTurn(() => this.#inForce()), IN_FORCE_AGAIN_MS);
+      if (!this.#isClosed)
+        this.#again = setTimeout(() => void this.#changes.acquire('rules', () => this.#inForce()), IN_FORCE_AGAIN_MS);
     }
   }
 
@@ -176,13 +178,6 @@ export class AlertRules {
       this.logger.warn({ reason }, 'for how many devices rules hold could not be counted');
       return new Map();
     }
-  }
-
-  async #inTurn<Result>(work: () => Promise<Result>): Promise<Result> {
-    const result = this.#turn.then(work);
-    // Whoever waits for it gets the error; the next turn comes all the same.
-    this.#turn = result.catch(() => undefined);
-    return result;
   }
 
   async #nextVersions(rules: readonly Pick<AlertRule, 'name'>[]): Promise<ReadonlyMap<string, number>> {

@@ -1,4 +1,5 @@
 import { createHmac } from 'node:crypto';
+import AsyncLock from 'async-lock';
 import { createTransport, type Transporter } from 'nodemailer';
 import type { NotificationContent, NotificationRecord, ToldAlert } from './alert-record.ts';
 import type { Channel, ReceiverConfiguration } from './receivers.ts';
@@ -194,12 +195,8 @@ export function senderOf({ channel, route }: ReceiverConfiguration): Sender {
   const nothing = (): void => undefined;
   switch (channel.type) {
     case 'alertmanager': {
-      let turn: Promise<unknown> = Promise.resolve();
-      const inTurn = async <Result>(work: () => Promise<Result>): Promise<Result> => {
-        const result = turn.then(work);
-        turn = result.catch(() => undefined);
-        return result;
-      };
+      const turns = new AsyncLock();
+      const inTurn = async <Result>(work: () => Promise<Result>): Promise<Result> => turns.acquire('alerts', work);
       return {
         send: ({ content, kind }) => inTurn(() => postAlerts(channel, content.alerts, kind)),
         again: (firing) =>

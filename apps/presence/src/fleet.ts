@@ -1,5 +1,6 @@
 import type { DeviceId } from '@muster/contract';
 import type { TombstoneSet } from '@muster/database';
+import AsyncLock from 'async-lock';
 import type { BrokerVerdict } from './broker-condition.ts';
 import { interrupt, restore, returnDueAtMs } from './broker-outage.ts';
 import type { Brokers } from './brokers.ts';
@@ -29,7 +30,12 @@ export interface FleetParts {
   readonly metrics: PresenceMetrics;
 }
 
-const NOTHING_TO_COMMIT = { committed: Promise.resolve() } as const;
+/** A decision whose effect may still be on its way to PostgreSQL. */
+interface Decided {
+  readonly committed: Promise<void>;
+}
+
+const NOTHING_TO_COMMIT: Decided = { committed: Promise.resolve() };
 
 /** The presence of every device, in memory and in PostgreSQL. */
 export class Fleet {
@@ -38,8 +44,8 @@ export class Fleet {
   readonly #declared = new Map<string, Declared>();
   /** Comings and goings that still count; only of devices that have any. */
   readonly #moves = new Map<string, readonly Move[]>();
-  /** The last decision under way of each topic. */
-  readonly #turns = new Map<string, Promise<void>>();
+  /** Messages of one topic are decided one after the other. */
+  readonly #turns = new AsyncLock({ maxPending: Number.POSITIVE_INFINITY });
   readonly #parts: FleetParts;
 
   constructor(parts: FleetParts) {
@@ -71,23 +77,12 @@ export class Fleet {
    * @param isLive whether it was said now: not retained, and not what had waited at the broker
    */
   async take(device: DeviceId, input: StatusInput, isLive: boolean): Promise<void> {
-    const key = `${input.broker} ${input.topic}`;
-    const turn = (this.#turns.get(key) ?? Promise.resolve()).then(() => this.#decide(device, input, isLive));
-    const over = turn.then(
-      () => undefined,
-      () => undefined,
-    );
-    this.#turns.set(key, over);
-    try {
-      await (
-        await turn
-      ).committed;
-    } finally {
-      if (this.#turns.get(key) === over) this.#turns.delete(key);
-    }
+    const decide = async (): Promise<Decided> => this.#decide(device, input, isLive);
+    const { committed } = await this.#turns.acquire(`${input.broker} ${input.topic}`, decide);
+    await committed;
   }
 
-  async #decide(device: DeviceId, input: StatusInput, isLive: boolean): Promise<{ readonly committed: Promise<void> }> {
+  async #decide(device: DeviceId, input: StatusInput, isLive: boolean): Promise<Decided> {
     const { tombstones, metrics, brokers, reassertion } = this.#parts;
     await brokers.whenJudged(input.broker);
     if (input.message.kind === 'will' && isLive && isConnected(this.#records.get(device)))

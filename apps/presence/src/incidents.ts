@@ -1,4 +1,5 @@
 import { appendEvents, type Prisma, type PrismaClient } from '@muster/database';
+import AsyncLock from 'async-lock';
 import type { BrokerVerdict, Uptime } from './broker-condition.ts';
 import type { Leadership } from './leadership.ts';
 
@@ -11,7 +12,7 @@ interface Open {
 export class Incidents {
   readonly #open = new Map<string, Open>();
   /** One after the other: a broker that is lost and started anew at once is one incident. */
-  #turn: Promise<unknown> = Promise.resolve();
+  readonly #turns = new AsyncLock();
 
   constructor(
     private readonly database: PrismaClient,
@@ -51,7 +52,7 @@ export class Incidents {
     devices: number,
   ): Promise<void> {
     const event = { kind: 'incident' as const, device: null, data: { broker, kind, devices } };
-    await this.#inTurn(async () => {
+    await this.#turns.acquire(broker, async () => {
       const open = this.#open.get(broker);
       if (open === undefined) {
         if (devices === 0) return;
@@ -73,7 +74,7 @@ export class Incidents {
 
   /** Takes that every device behind a broker is known again, or lost. */
   async end(broker: string, lost: number, nowMs: number): Promise<void> {
-    await this.#inTurn(async () => {
+    await this.#turns.acquire(broker, async () => {
       const open = this.#open.get(broker);
       if (open === undefined) return;
       await this.#write(async (transaction) => {
@@ -92,11 +93,5 @@ export class Incidents {
       if (held.length === 0) throw this.leadership.deposed();
       return work(transaction);
     });
-  }
-
-  async #inTurn(work: () => Promise<void>): Promise<void> {
-    const turn = this.#turn.then(work);
-    this.#turn = turn.catch(() => undefined);
-    await turn;
   }
 }

@@ -1,5 +1,6 @@
 import { BaseRpcContext, EventPattern, Server, type CustomTransportStrategy } from '@nestjs/microservices';
 import type { DeviceId, TopicMap, TopicRole } from '@muster/contract';
+import AsyncLock from 'async-lock';
 import pRetry from 'p-retry';
 import { catchError, isObservable, lastValueFrom, throwError, type Observable } from 'rxjs';
 import { BrokerConnection } from './broker-connection.ts';
@@ -68,8 +69,8 @@ export class DeviceTransport extends Server implements CustomTransportStrategy {
   override readonly propagatesEventHandlerErrors = true;
   readonly #options: DeviceTransportOptions;
   readonly #abort = new AbortController();
-  /** The last message under way of each topic. */
-  readonly #turns = new Map<string, Promise<void>>();
+  /** Messages of one topic are handled one after the other, so that the last one received has the last word. */
+  readonly #turns = new AsyncLock({ maxPending: Number.POSITIVE_INFINITY });
   #connections: readonly BrokerConnection[] = [];
 
   constructor(options: DeviceTransportOptions) {
@@ -100,7 +101,10 @@ export class DeviceTransport extends Server implements CustomTransportStrategy {
             subscriptions: filters.map((filter) => ({ filter, qos: 1, noLocal: true })),
             onEvent,
             onMessage: (message, settle) => {
-              const handled = handlersKeepOrder ? this.#dispatchUntilDone(message) : this.#inTurn(message);
+              const handle = async (): Promise<void> => this.#dispatchUntilDone(message);
+              const handled = handlersKeepOrder
+                ? handle()
+                : this.#turns.acquire(`${message.broker} ${message.topic}`, handle);
               handled.then(
                 () => settle('acknowledge'),
                 (error: unknown) => settle(this.#options.isHopeless(error) ? 'acknowledge' : 'leave'),
@@ -113,19 +117,6 @@ export class DeviceTransport extends Server implements CustomTransportStrategy {
       return;
     }
     whenEachWasTried(this.#connections, this.#options.connectTimeoutMs).then(() => callback(), callback);
-  }
-
-  /** Messages of one topic are handled one after the other, so that the last one received has the last word. */
-  #inTurn(message: ReceivedMessage): Promise<void> {
-    const key = `${message.broker} ${message.topic}`;
-    const before = this.#turns.get(key);
-    const turn = (before ?? Promise.resolve()).catch(() => undefined).then(() => this.#dispatchUntilDone(message));
-    this.#turns.set(key, turn);
-    const leave = (): void => {
-      if (this.#turns.get(key) === turn) this.#turns.delete(key);
-    };
-    turn.then(leave, leave);
-    return turn;
   }
 
   async #dispatchUntilDone(message: ReceivedMessage): Promise<void> {

@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import { Client } from 'pg';
 import { connectionOptions, STATEMENT_LIMIT_MS, statementLimit } from './connection.ts';
 
@@ -12,6 +13,8 @@ export interface ChannelOptions {
   readonly channel: string;
   /** Reads what has changed; called one at a time, and again when something was told meanwhile. */
   readonly refresh: () => Promise<void>;
+  /** Between two refreshes at least, so that what is told all the time is read in few pieces; 0 where it is left out. */
+  readonly restMs?: number;
   readonly onError: (error: Error) => void;
 }
 
@@ -49,10 +52,11 @@ export class ChannelFollower {
       this.#isStale = true;
       return;
     }
-    this.#refreshing = this.#options
-      .refresh()
+    const { refresh, restMs = 0, onError } = this.#options;
+    this.#refreshing = refresh()
       .then(() => (this.#listener === undefined ? this.#listen() : undefined))
-      .catch(this.#options.onError)
+      .catch(onError)
+      .then(() => (restMs > 0 && !this.#closed ? delay(restMs) : undefined))
       .finally(() => {
         this.#refreshing = undefined;
         if (!this.#isStale) return;

@@ -39,6 +39,8 @@ export async function presenceSnapshot(database: PrismaClient): Promise<Presence
 }
 
 const PAGE = 5_000;
+/** A fleet that comes and goes tells of it some forty times a second. */
+const REST_MS = 100;
 
 /** Follows the changes of presence, in the order in which they were recorded, none of them twice. */
 export class PresenceFeed {
@@ -51,7 +53,9 @@ export class PresenceFeed {
     private readonly onChanges: (changes: readonly PresenceEvent[]) => void,
     onError: (error: Error) => void,
   ) {
-    this.#follower = new ChannelFollower({ url, channel: PRESENCE_CHANNEL, refresh: () => this.#read(), onError });
+    this.#follower = new ChannelFollower({
+      ...{ url, channel: PRESENCE_CHANNEL, refresh: () => this.#read(), restMs: REST_MS, onError },
+    });
   }
 
   /** The newest change that has been told. */
@@ -97,6 +101,7 @@ export class PresenceFeed {
         })),
       );
       this.#last = newest.id;
+      if (rows.length < PAGE) return;
     }
   }
 }

@@ -34,6 +34,8 @@ import {
 import type { Downlink } from './downlink.ts';
 
 const TICK_MS = 500;
+/** Where many devices come back at once, what waits for them is read together. */
+const REST_MS = 50;
 /** Commands that are looked at in one tick. */
 const PAGE = 500;
 const KEY_KEPT_HOURS = 24;
@@ -75,7 +77,7 @@ export class Commands {
     this.#parts = parts;
     const { logger, metrics } = parts;
     this.#follower = new ChannelFollower({
-      ...{ url: parts.postgresUrl, channel: PRESENCE_CHANNEL, refresh: () => this.#work() },
+      ...{ url: parts.postgresUrl, channel: PRESENCE_CHANNEL, refresh: () => this.#work(), restMs: REST_MS },
       onError: (error) => logger.warn({ err: error }, 'commands wait: what is due could not be read'),
     });
     this.#acknowledgements = new Counter({

@@ -20,6 +20,8 @@ import { explanationOf } from '../devices/device-view.ts';
 const PAGE = 1_000;
 /** The newest events stay in memory: who has just lost its connection costs the database nothing. */
 const MAX_IN_MEMORY = 10_000;
+/** What is told many times a second is read together; nobody sees the difference. */
+const REST_MS = 50;
 /** How soon it is looked again for events that a running transaction still hides. */
 const FIRST_PAUSE_MS = 10;
 const LONGEST_PAUSE_MS = 500;
@@ -88,6 +90,7 @@ export class EventFeed {
       url,
       channel: EVENT_CHANNEL,
       refresh: () => this.#read(),
+      restMs: REST_MS,
       onError: (error) => logger.warn({ err: error }, 'events were not read; it is tried again'),
     });
   }

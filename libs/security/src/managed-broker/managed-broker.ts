@@ -3,6 +3,7 @@ import { closeSync, existsSync, fsyncSync, openSync, readFileSync, renameSync, s
 import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { BrokerConnection, type BrokerTarget } from '@muster/broker';
+import AsyncLock from 'async-lock';
 import type { BrokerFiles } from '../account-store.ts';
 import { PROBE_USERNAME, SERVICE_NAMES, serviceUsername, type ServiceName } from '../acl-file.ts';
 import { passwordHash, randomPassword, type PasswordEntry } from '../password-file.ts';
@@ -51,7 +52,8 @@ export class ManagedBroker {
   readonly #options: ManagedBrokerOptions;
   #applied: bigint | undefined;
   #certificates: string | undefined;
-  #turn: Promise<void> = Promise.resolve();
+  /** One thing after the other: all connect by the same account, which a change of the files makes anew. */
+  readonly #turns = new AsyncLock();
 
   constructor(options: ManagedBrokerOptions) {
     this.#options = options;
@@ -68,7 +70,7 @@ export class ManagedBroker {
    * @throws BrokerFault when it does not run or does not take them
    */
   async apply(render: RenderFiles): Promise<bigint> {
-    return this.#inTurn(() => this.#apply(render));
+    return this.#turns.acquire('broker', () => this.#apply(render));
   }
 
   async #apply(render: RenderFiles): Promise<bigint> {
@@ -163,18 +165,7 @@ export class ManagedBroker {
    * @throws BrokerFault when it does not run, or the file stays the old one
    */
   async save(): Promise<void> {
-    return this.#inTurn(() => this.#save());
-  }
-
-  /** One thing after the other: both connect by the same account, which a change of the files makes anew. */
-  async #inTurn<T>(work: () => Promise<T>): Promise<T> {
-    const turn = this.#turn.then(work);
-    // Whoever comes next is not concerned by how this one ends.
-    this.#turn = turn.then(
-      () => undefined,
-      () => undefined,
-    );
-    return turn;
+    return this.#turns.acquire('broker', () => this.#save());
   }
 
   async #save(): Promise<void> {
