@@ -66,9 +66,21 @@ describe('the offset of a device’s clock', () => {
       40,
     ],
     [
-      'follows the clock of a device that sleeps',
-      [...steady(20, 3_600, 0, () => 9_000), ...steady(17, 3_600, 72_000, () => 40)],
+      'follows the clock of a device that sleeps after two periods of eight readings',
+      [...steady(16, 3_600, 0, () => 9_000), ...steady(9, 3_600, 72_000, () => 40)],
       40,
+    ],
+    ['does not follow it before', [...steady(16, 3_600, 0, () => 9_000), ...steady(8, 3_600, 72_000, () => 40)], 9_000],
+    [
+      'is what the period before has told while readings take longer',
+      steady(
+        25,
+        20,
+        0,
+        () => 300,
+        (index) => (index < 15 ? 0 : 5_000),
+      ),
+      300,
     ],
     [
       'does not count what an outbox held while the device was away',

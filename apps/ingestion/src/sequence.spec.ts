@@ -154,6 +154,11 @@ describe('the numbers of a device', () => {
     ['that leap far have been set to another value', inSession(1, 1, 2 + MAX_LEAP + 1), { received: 2, restarts: 1 }],
     ['that leap less far are missed', inSession(1, 1, 2 + MAX_LEAP), { received: 2, lost: MAX_LEAP - 63, awaited: 63 }],
     ['begin anew without a session', [{ seq: 500 }, { seq: 1 }, { seq: 2 }], { received: 3, restarts: 1 }],
+    [
+      'begin anew a window below the highest, and not before',
+      [...upTo(100).map((seq) => ({ seq })), { seq: 37 }, { seq: 36 }],
+      { received: 102, duplicates: 1, restarts: 1 },
+    ],
     ['wrap around without a session', [{ seq: 65_535 }, { seq: 0 }, { seq: 1 }], { received: 3, restarts: 1 }],
     [
       'do not begin anew by being redelivered',
@@ -187,6 +192,27 @@ describe('the numbers of a device', () => {
         }
       }),
       { numRuns: 500 },
+    );
+  });
+
+  it('are what a set of all of them says where most are missing, and more than are remembered', () => {
+    const step = fc.record({
+      isBack: fc.integer({ min: 0, max: 3 }).map((number) => number === 0),
+      by: fc.integer({ min: 1, max: 4 }),
+      back: fc.integer({ min: 1, max: 120 }),
+    });
+    fc.assert(
+      fc.property(fc.array(step, { minLength: 40, maxLength: 120 }), (steps) => {
+        const tracker = new SequenceTracker();
+        const model = new Model();
+        let highest = 1;
+        for (const { isBack, by, back } of steps) {
+          const seq = isBack ? Math.max(1, highest - back) : highest + by;
+          highest = Math.max(highest, seq);
+          expect(tracker.take(3, seq, false)).toBe(model.take({ session: 3, seq }));
+          expect(tracker.counts).toEqual(model.counts);
+        }
+      }),
     );
   });
 
