@@ -1,6 +1,7 @@
 import { ContractError } from './contract-error.ts';
 import { decodeBoolean, decodeJson, decodeNumber, decodeText, isStorableText } from './payload.ts';
 import { sessionSchema } from './status.ts';
+import { scanNumber, TelemetryScanner, type ScannedObject } from './telemetry-scanner.ts';
 import { isMetricName, type TelemetryEntry } from './topic-map.ts';
 
 /** The value of a reading; numbers are finite. */
@@ -76,7 +77,9 @@ function valueAt(value: Readonly<Record<string, unknown>>, path: string): unknow
   return current;
 }
 
-function fromJson(value: unknown, entry: Extract<TelemetryEntry, { decoder: 'json' }>): Telemetry {
+type JsonEntry = Extract<TelemetryEntry, { decoder: 'json' }>;
+
+function fromJson(value: unknown, entry: JsonEntry): Telemetry {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {
     throw new ContractError('invalid-json', 'expected a JSON object');
   }
@@ -113,15 +116,18 @@ function fromJson(value: unknown, entry: Extract<TelemetryEntry, { decoder: 'jso
   };
 }
 
-/**
- * What a telemetry payload says. A bad field never costs the good ones: it is listed in `rejected`.
- * @throws ContractError when nothing of the payload can be used: `payload-empty`, `payload-too-large`, `invalid-utf8`,
- * `invalid-json`, `not-a-number`, `not-finite`, `not-a-boolean`, `not-a-text`
- */
-export function decodeTelemetry(payload: Uint8Array, entry: TelemetryEntry): Telemetry {
-  const text = decodeText(payload, MAX_TELEMETRY_BYTES);
-  if (entry.decoder === 'json') return fromJson(decodeJson(text), entry);
-  const value = scalar(text, entry.decoder);
+/** Whether {@link sessionSchema} takes a number; it is asked for every message. */
+function isSession(value: number): boolean {
+  return value >= 0 && Number.isSafeInteger(value);
+}
+
+function fromScan({ readings, ts, up, session, seq }: ScannedObject): Telemetry | undefined {
+  if ((session !== undefined && !isSession(session)) || (seq !== undefined && !isSession(seq))) return undefined;
+  const rejected: RejectedField[] = [];
+  return { readings, time: claimedTime(ts, up, rejected), session, seq, rejected };
+}
+
+function ofOneReading(entry: Exclude<TelemetryEntry, JsonEntry>, value: ReadingValue): Telemetry {
   return {
     readings: [{ metric: entry.metric, value, unit: entry.unit }],
     time: { kind: 'none' },
@@ -129,6 +135,49 @@ export function decodeTelemetry(payload: Uint8Array, entry: TelemetryEntry): Tel
     seq: undefined,
     rejected: [],
   };
+}
+
+const scanners = new WeakMap<JsonEntry, TelemetryScanner>();
+
+function scannerOf(entry: JsonEntry): TelemetryScanner {
+  let scanner = scanners.get(entry);
+  if (scanner === undefined) {
+    scanner = new TelemetryScanner(entry, { maxReadings: MAX_METRICS_PER_DEVICE, maxTextLength: MAX_TEXT_LENGTH });
+    scanners.set(entry, scanner);
+  }
+  return scanner;
+}
+
+function fromCommonForm(payload: Uint8Array, entry: TelemetryEntry): Telemetry | undefined {
+  if (payload.length === 0 || payload.length > MAX_TELEMETRY_BYTES) return undefined;
+  if (entry.decoder === 'json') {
+    const scanned = scannerOf(entry).scan(payload);
+    return scanned === undefined ? undefined : fromScan(scanned);
+  }
+  if (entry.decoder !== 'number') return undefined;
+  const value = scanNumber(payload);
+  return value === undefined ? undefined : ofOneReading(entry, value);
+}
+
+/**
+ * What a telemetry payload says. A bad field never costs the good ones: it is listed in `rejected`. Payloads in the form
+ * that devices use are read straight from their bytes; {@link decodeTelemetryFully} says what all of them mean.
+ * @throws ContractError as {@link decodeTelemetryFully}
+ */
+export function decodeTelemetry(payload: Uint8Array, entry: TelemetryEntry): Telemetry {
+  return fromCommonForm(payload, entry) ?? decodeTelemetryFully(payload, entry);
+}
+
+/**
+ * What a telemetry payload says, by way of its JSON and its schemas: the definition that {@link decodeTelemetry} keeps to.
+ * @throws ContractError when nothing of the payload can be used: `payload-empty`, `payload-too-large`, `invalid-utf8`,
+ * `invalid-json`, `not-a-number`, `not-finite`, `not-a-boolean`, `not-a-text`
+ */
+export function decodeTelemetryFully(payload: Uint8Array, entry: TelemetryEntry): Telemetry {
+  const text = decodeText(payload, MAX_TELEMETRY_BYTES);
+  return entry.decoder === 'json'
+    ? fromJson(decodeJson(text), entry)
+    : ofOneReading(entry, scalar(text, entry.decoder));
 }
 
 function scalar(text: string, decoder: 'number' | 'text' | 'boolean'): ReadingValue {

@@ -1,3 +1,4 @@
+import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { ContractError } from './contract-error.ts';
 import { deviceId } from './device-id.ts';
@@ -89,6 +90,37 @@ describe('a topic map of an operator', () => {
       ],
     });
     expect(() => map.filters('telemetry')).toThrow(/overlap/);
+  });
+});
+
+describe('a topic that comes again', () => {
+  const topics = ['a', 'b', 'c', 'd'].flatMap((id) => [`x/${id}/y`, `x/${id}`, `y/${id}/x/z`, `n/${id}/x`]);
+  const source = {
+    topics: [
+      { pattern: 'x/{device}/y', role: 'status' },
+      { pattern: 'x/{room}', device: '{room}-light', role: 'command' },
+      { pattern: '{device}/c/y', role: 'lwt' },
+      { pattern: 'y/{device}/{part}/z', role: 'telemetry', decoder: 'number', metric: 'm' },
+    ],
+  };
+
+  it('is the same as the first time, whatever came between and however little is remembered', () => {
+    const topic = fc.oneof(fc.constantFrom(...topics, 'x/a b/y', 'x//y', `x/${'d'.repeat(64)}/y`), fc.string());
+    fc.assert(
+      fc.property(fc.integer({ min: 1, max: 6 }), fc.array(topic, { maxLength: 60 }), (remembered, heard) => {
+        const map = TopicMap.from(source, remembered);
+        for (const one of heard) expect(map.match(one)).toStrictEqual(TopicMap.from(source).match(one));
+      }),
+    );
+  });
+
+  it('is remembered where its device is valid and it is not too long, and only there', () => {
+    const map = TopicMap.from(source);
+    expect(map.match('x/a/y')).toBe(map.match('x/a/y'));
+    expect(map.match('x/a b/y')).not.toBe(map.match('x/a b/y'));
+    const long = `y/a/${'p'.repeat(300)}/z`;
+    expect(map.match(long)?.device).toEqual({ valid: true, id: 'a' });
+    expect(map.match(long)).not.toBe(map.match(long));
   });
 });
 

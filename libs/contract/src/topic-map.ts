@@ -9,6 +9,7 @@ import {
   type PatternLevel,
   type TopicPattern,
 } from './topic-pattern.ts';
+import { RecentlyUsed } from './recently-used.ts';
 import { TopicTrie } from './topic-trie.ts';
 
 /** What a topic is for; decides which service reads it. */
@@ -87,11 +88,21 @@ export interface TopicMatch {
 /** The namespace of Muster's own topics: denied to devices, left out of discovery and ledger. */
 export const MUSTER_NAMESPACE = 'muster/';
 
+/** The topics of so many devices are found again at once, and at most twice as many are kept in memory. */
+const REMEMBERED_TOPICS = 100_000;
+/** A longer topic is not kept: whoever publishes chooses it. */
+const MAX_REMEMBERED_LENGTH = 256;
+
 /** A topic map that has been checked and compiled. */
 export class TopicMap {
   readonly #trie = new TopicTrie<TopicMapEntry>();
+  readonly #remembered: RecentlyUsed<TopicMatch>;
 
-  private constructor(readonly entries: readonly TopicMapEntry[]) {
+  private constructor(
+    readonly entries: readonly TopicMapEntry[],
+    rememberedTopics: number,
+  ) {
+    this.#remembered = new RecentlyUsed(rememberedTopics);
     for (const entry of entries) {
       checkTemplate(entry);
       if (entry.pattern.source.startsWith(MUSTER_NAMESPACE) || entry.pattern.source.startsWith('$')) {
@@ -105,16 +116,28 @@ export class TopicMap {
 
   /**
    * Checks and compiles a topic map.
+   * @param rememberedTopics how many topics are found again without being taken apart
    * @throws ContractError `invalid-topic-map` with the path of the first fault
    */
-  static from(value: unknown): TopicMap {
+  static from(value: unknown, rememberedTopics = REMEMBERED_TOPICS): TopicMap {
     const parsed = topicMapSchema.safeParse(value);
     if (!parsed.success) throw new ContractError('invalid-topic-map', z.prettifyError(parsed.error));
-    return new TopicMap(parsed.data.topics);
+    return new TopicMap(parsed.data.topics, rememberedTopics);
   }
 
-  /** What a topic is, and whose; undefined for topics that the map does not name. */
+  /**
+   * What a topic is, and whose; undefined for topics that the map does not name. The same topics come again and again:
+   * those of valid devices are remembered.
+   */
   match(topic: string): TopicMatch | undefined {
+    const remembered = this.#remembered.get(topic);
+    if (remembered !== undefined) return remembered;
+    const match = this.#find(topic);
+    if (match?.device.valid === true && topic.length <= MAX_REMEMBERED_LENGTH) this.#remembered.set(topic, match);
+    return match;
+  }
+
+  #find(topic: string): TopicMatch | undefined {
     const found = this.#trie.match(topic);
     if (found === undefined) return undefined;
     const text = fillTemplate(found.entry.device, found.captures);
