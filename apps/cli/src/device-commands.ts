@@ -95,6 +95,8 @@ async function showDevice(target: ApiTarget, id: string, output: OutputOptions):
   }
   for (const { flag, since, evidence } of presence.flags) write(`flag       ${flag} since ${since}: ${evidence}`);
   write(`last seen  ${device.lastSeenAt ?? 'never'}`);
+  for (const [index, line] of trafficLines(device.traffic).entries())
+    write((index === 0 ? 'traffic' : '').padEnd(11) + line);
   if (device.replacedAt !== null)
     write(
       `hardware   replaced at ${device.replacedAt}${device.replacements > 1 ? `, ${device.replacements} times` : ''}`,
@@ -112,6 +114,23 @@ async function showDevice(target: ApiTarget, id: string, output: OutputOptions):
       ),
     );
   }
+}
+
+/** A clock that is off by less is as good as any. */
+const WORTH_TELLING_MS = 1_000;
+
+/** What the telemetry of a device was like, as lines for people. */
+function trafficLines(traffic: Device['traffic']): readonly string[] {
+  if (traffic === null) return [];
+  const { broker, messages, bytes, lost, duplicates, dropped, runawaySince, clockOffsetMs } = traffic;
+  return [
+    `${messages} messages with ${bytes} bytes on ${broker}; ${lost} lost, ${duplicates} came again`,
+    ...(dropped === 0 ? [] : [`${dropped} messages beyond its quota were dropped`]),
+    ...(runawaySince === null ? [] : [`it sends more than its quota since ${runawaySince}`]),
+    ...(clockOffsetMs === null || Math.abs(clockOffsetMs) < WORTH_TELLING_MS
+      ? []
+      : [`its clock is ${Math.abs(clockOffsetMs) / 1000} s ${clockOffsetMs > 0 ? 'ahead' : 'behind'}`]),
+  ];
 }
 
 /** What a device says about itself, as lines for people. */

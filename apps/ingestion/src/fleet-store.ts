@@ -1,5 +1,6 @@
 import { storableText, type DeviceId, type Reading } from '@muster/contract';
 import { discover, isDataError, type PrismaClient } from '@muster/database';
+import type { DeviceFigures } from './fleet.ts';
 
 /** Telemetry that could not be used. */
 export interface DeadLetter {
@@ -19,7 +20,24 @@ interface Sample extends DeadLetter {
 interface Activity {
   lastSeenMs: number | undefined;
   messages: number;
+  bytes: number;
   broker: string;
+  figures: DeviceFigures | undefined;
+}
+
+/** A message whose readings have been stored. */
+export interface StoredMessage {
+  readonly device: DeviceId;
+  readonly broker: string;
+  /** Of its payload. */
+  readonly bytes: number;
+  readonly readings: readonly Reading[];
+  readonly epochMs: number;
+  /**
+   * When the device was there for certain: of what had waited at the broker, not when it was received; undefined where it
+   * does not say when it was sent.
+   */
+  readonly heardAtMs: number | undefined;
 }
 
 /** From when a broker has been listened to without a break, and until when all that was heard has been taken. */
@@ -38,6 +56,7 @@ interface LetterCount {
 const MAX_LETTER_KEYS = 2_000;
 const MAX_SAMPLE_BYTES = 1_024;
 const MAX_TOPIC_LENGTH = 512;
+const MAX_CLOCK_OFFSET_MS = 2 ** 31 - 1;
 
 /**
  * What ingestion writes to PostgreSQL: last readings, activity and dead letters, gathered in memory, newest per key, and
@@ -60,30 +79,32 @@ export class FleetStore {
     this.#heard.add(device);
   }
 
-  /**
-   * Takes a message whose readings have been stored.
-   * @param heardAtMs when the device was there for certain: of what had waited at the broker, not when it was received;
-   *   undefined where it does not say when it was sent
-   */
-  stored(
-    device: DeviceId,
-    readings: readonly Reading[],
-    epochMs: number,
-    heardAtMs: number | undefined,
-    broker: string,
-  ): void {
+  /** Takes a message whose readings have been stored. */
+  stored({ device, broker, bytes, readings, epochMs, heardAtMs }: StoredMessage): void {
     for (const reading of readings) {
       const key = `${device} ${reading.metric}`;
       const before = this.#readings.get(key);
       if (before === undefined || before.epochMs <= epochMs) this.#readings.set(key, { device, reading, epochMs });
     }
-    const activity = this.#activity.get(device);
-    if (activity === undefined) this.#activity.set(device, { lastSeenMs: heardAtMs, messages: 1, broker });
-    else {
-      activity.messages += 1;
-      activity.lastSeenMs = newest(activity.lastSeenMs, heardAtMs);
-      activity.broker = broker;
+    const activity = this.#activityOf(device, broker);
+    activity.messages += 1;
+    activity.bytes += bytes;
+    activity.lastSeenMs = newest(activity.lastSeenMs, heardAtMs);
+  }
+
+  /** Takes that a device is heard whose message is not stored. */
+  active(device: DeviceId, broker: string): void {
+    this.#activityOf(device, broker);
+  }
+
+  #activityOf(device: DeviceId, broker: string): Activity {
+    let activity = this.#activity.get(device);
+    if (activity === undefined) {
+      activity = { lastSeenMs: undefined, messages: 0, bytes: 0, broker, figures: undefined };
+      this.#activity.set(device, activity);
     }
+    activity.broker = broker;
+    return activity;
   }
 
   /** Takes how a broker is listened to: with it whoever is silent can be told from whom nobody has heard. */
@@ -138,9 +159,10 @@ export class FleetStore {
    * Writes all that was gathered. Each kind is written whether or not the others succeed: what PostgreSQL cannot take
    * now is kept for the next time, what it will never take is given up row by row. Answers the devices that turned out to
    * be tombstoned.
+   * @param figuresOf asked for each device that was heard since the last flush
    * @throws the first error that is not about the data
    */
-  async flush(): Promise<ReadonlySet<string>> {
+  async flush(figuresOf: (device: DeviceId) => DeviceFigures | undefined): Promise<ReadonlySet<string>> {
     const heard = this.#heard;
     const readings = this.#readings;
     const activity = this.#activity;
@@ -151,6 +173,7 @@ export class FleetStore {
     this.#readings = new Map();
     this.#activity = new Map();
     this.#letters = new Map();
+    for (const [device, one] of activity) one.figures = together(one.figures, figuresOf(device));
     const tombstoned = new Set<string>();
     const results = await Promise.allSettled([
       this.#attempt([...heard], async (ids) => {
@@ -198,7 +221,12 @@ export class FleetStore {
   #mergeActivity(device: DeviceId, before: Activity): void {
     const now = this.#activity.get(device);
     if (now === undefined) this.#activity.set(device, before);
-    else now.messages += before.messages;
+    else {
+      now.messages += before.messages;
+      now.bytes += before.bytes;
+      now.lastSeenMs = newest(now.lastSeenMs, before.lastSeenMs);
+      now.figures = together(before.figures, now.figures);
+    }
   }
 
   #mergeLetters(key: string, before: LetterCount): void {
@@ -233,20 +261,30 @@ export class FleetStore {
 
   async #writeActivity(rows: readonly (readonly [DeviceId, Activity])[]): Promise<void> {
     const json = JSON.stringify(
-      rows.map(([device, { lastSeenMs, messages, broker }]) => ({
+      rows.map(([device, { lastSeenMs, messages, bytes, broker, figures }]) => ({
         device,
         last_seen_ms: lastSeenMs ?? null,
-        messages,
-        broker,
+        ...{ messages, bytes, broker },
+        lost: figures?.lost ?? 0,
+        duplicates: figures?.duplicates ?? 0,
+        dropped: figures?.dropped ?? 0,
+        runaway_ms: figures?.runawaySinceMs ?? null,
+        clock_ms: figures?.clockOffsetMs === undefined ? null : boundedClockMs(figures.clockOffsetMs),
       })),
     );
     await this.database.$executeRaw`
-      INSERT INTO device_activity (device, last_seen_at, messages, broker)
-      SELECT device, to_timestamp(coalesce(last_seen_ms, 0) / 1000.0), messages, broker
-      FROM jsonb_to_recordset(${json}::jsonb) AS row(device text, last_seen_ms float8, messages bigint, broker text)
+      INSERT INTO device_activity AS known (device, last_seen_at, messages, bytes, broker, lost, duplicates, dropped,
+                                            runaway_since, clock_offset_ms)
+      SELECT device, to_timestamp(coalesce(last_seen_ms, 0) / 1000.0), messages, bytes, broker, lost,
+             duplicates, dropped, to_timestamp(runaway_ms / 1000.0), clock_ms
+      FROM jsonb_to_recordset(${json}::jsonb) AS row(device text, last_seen_ms float8, messages bigint, bytes bigint,
+           broker text, lost bigint, duplicates bigint, dropped bigint, runaway_ms float8, clock_ms int)
       ON CONFLICT (device) DO UPDATE
-      SET last_seen_at = greatest(device_activity.last_seen_at, excluded.last_seen_at),
-          messages = device_activity.messages + excluded.messages, broker = excluded.broker, written_at = now()`;
+      SET last_seen_at = greatest(known.last_seen_at, excluded.last_seen_at),
+          messages = known.messages + excluded.messages, bytes = known.bytes + excluded.bytes, broker = excluded.broker,
+          lost = greatest(known.lost + excluded.lost, 0), duplicates = known.duplicates + excluded.duplicates,
+          dropped = known.dropped + excluded.dropped, runaway_since = excluded.runaway_since,
+          clock_offset_ms = coalesce(excluded.clock_offset_ms, known.clock_offset_ms), written_at = now()`;
   }
 
   async #writeAttention(rows: readonly (readonly [string, Attention])[]): Promise<void> {
@@ -286,6 +324,23 @@ export class FleetStore {
       SET topic = excluded.topic, payload = excluded.payload, payload_size = excluded.payload_size, detail = excluded.detail,
           count = dead_letter.count + excluded.count, last_at = excluded.last_at`;
   }
+}
+
+/** Figures of a time and of the time after it. */
+function together(before: DeviceFigures | undefined, after: DeviceFigures | undefined): DeviceFigures | undefined {
+  if (before === undefined || after === undefined) return after ?? before;
+  return {
+    ...after,
+    lost: before.lost + after.lost,
+    duplicates: before.duplicates + after.duplicates,
+    dropped: before.dropped + after.dropped,
+    clockOffsetMs: after.clockOffsetMs ?? before.clockOffsetMs,
+  };
+}
+
+/** A clock that is further off than a column can hold is off by that much. */
+function boundedClockMs(offsetMs: number): number {
+  return Math.round(Math.max(-MAX_CLOCK_OFFSET_MS, Math.min(MAX_CLOCK_OFFSET_MS, offsetMs)));
 }
 
 function newest(one: number | undefined, other: number | undefined): number | undefined {

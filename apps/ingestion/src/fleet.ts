@@ -1,5 +1,8 @@
 import { MAX_METRICS_PER_DEVICE, type DeviceId, type Reading } from '@muster/contract';
+import { clockOffsetMs, type ClockOffset } from './clock-offset.ts';
 import type { UsualAge } from './lateness.ts';
+import { DeviceQuota } from './quota.ts';
+import { SequenceTracker } from './sequence.ts';
 
 /** What ingestion keeps in memory for a device. */
 export interface KnownDevice {
@@ -10,6 +13,39 @@ export interface KnownDevice {
   usualAge: UsualAge | undefined;
   /** The session whose boot time is known, with it; only the newest is kept. */
   boot: { readonly session: number; readonly bootedAtMs: number } | undefined;
+  readonly sequence: SequenceTracker;
+  readonly quota: DeviceQuota;
+  clock: ClockOffset | undefined;
+  /** What {@link newFigures} has given out. */
+  told: { readonly lost: number; readonly duplicates: number; readonly dropped: number };
+}
+
+/** What ingestion has learned of a device on the way since it was last asked; times are milliseconds. */
+export interface DeviceFigures {
+  /** Messages that were lost, by their numbers; below 0 where what was missing came late. */
+  readonly lost: number;
+  readonly duplicates: number;
+  /** Messages beyond the quota. */
+  readonly dropped: number;
+  /** How far its clock is ahead of ours; undefined where that is not known. */
+  readonly clockOffsetMs: number | undefined;
+  /** Since when it sends more than its quota. */
+  readonly runawaySinceMs: number | undefined;
+}
+
+/** The figures of a device since the last time that this was asked. */
+export function newFigures(device: KnownDevice, nowMs: number): DeviceFigures {
+  const { lost, duplicates } = device.sequence.counts;
+  const { dropped, runaway } = device.quota;
+  const { told } = device;
+  device.told = { lost, duplicates, dropped };
+  return {
+    lost: lost - told.lost,
+    duplicates: duplicates - told.duplicates,
+    dropped: dropped - told.dropped,
+    clockOffsetMs: clockOffsetMs(device.clock, nowMs),
+    runawaySinceMs: runaway?.sinceMs,
+  };
 }
 
 /** New devices a minute; above that they are counted and not created. */
@@ -47,6 +83,11 @@ export class Fleet {
     this.#devices.set(id, unheard(id, metrics));
   }
 
+  /** A device that is known. */
+  known(id: string): KnownDevice | undefined {
+    return this.#devices.get(id);
+  }
+
   /** Forgets a device that has been tombstoned. */
   forget(id: string): void {
     this.#devices.delete(id);
@@ -54,7 +95,10 @@ export class Fleet {
 }
 
 function unheard(id: DeviceId, metrics: readonly string[]): KnownDevice {
-  return { id, metrics: new Set(metrics), lastReceiptMs: 0, usualAge: undefined, boot: undefined };
+  return {
+    ...{ id, metrics: new Set(metrics), lastReceiptMs: 0, usualAge: undefined, boot: undefined, clock: undefined },
+    ...{ sequence: new SequenceTracker(), quota: new DeviceQuota(), told: { lost: 0, duplicates: 0, dropped: 0 } },
+  };
 }
 
 /** The readings whose metrics the device has or may still get; the others' names. */

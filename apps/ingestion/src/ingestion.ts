@@ -18,12 +18,14 @@ import type { TombstoneSet } from '@muster/database';
 import { logConnectionEvent, type Logger } from '@muster/service';
 import { BatchWriter, telemetryLine, type Influx } from '@muster/telemetry';
 import pRetry from 'p-retry';
-import { admittedReadings, Fleet, type KnownDevice } from './fleet.ts';
+import { clockOffsetAfter } from './clock-offset.ts';
 import type { Digest } from './digest.ts';
+import { admittedReadings, Fleet, newFigures, type KnownDevice } from './fleet.ts';
 import type { FleetStore } from './fleet-store.ts';
 import { latenessOf } from './lateness.ts';
 import { Listening } from './listening.ts';
 import type { IngestionMetrics } from './metrics.ts';
+import type { Quota } from './quota.ts';
 import { readingTime } from './reading-time.ts';
 
 /** A broker keeps what it could not deliver to ingestion for so long: a week. */
@@ -48,6 +50,8 @@ export class Ingestion {
   #storing: Promise<void> = Promise.resolve();
   readonly #abort = new AbortController();
   #closing = false;
+  /** Devices that send more than their quota, with the broker at which they were heard. */
+  readonly #runaways = new Map<DeviceId, string>();
 
   constructor(
     private readonly topicMap: TopicMap,
@@ -56,6 +60,7 @@ export class Ingestion {
     private readonly metrics: IngestionMetrics,
     private readonly logger: Logger,
     private readonly digest: Digest,
+    private readonly quota: Quota,
     influx: Influx,
   ) {
     this.#writer = new BatchWriter({
@@ -78,6 +83,7 @@ export class Ingestion {
     metrics.observe(() => ({
       waiting: this.#writer.depth,
       devices: this.#fleet.size,
+      runaways: this.#runaways.size,
       inHand: new Map(this.#connections.map(({ broker, inHand }) => [broker, inHand])),
     }));
   }
@@ -187,6 +193,10 @@ export class Ingestion {
       return;
     }
     if (found.isNew) this.store.heard(id);
+    if (!this.#isWithinQuota(found.device, message)) {
+      settle('acknowledge');
+      return;
+    }
     const { admitted, excess } = admittedReadings(found.device, telemetry.readings);
     if (excess.length > 0) this.#letter(id, 'too-many-metrics', `metrics ${excess.join(', ')}`, message);
     if (admitted.length === 0) {
@@ -206,6 +216,29 @@ export class Ingestion {
     this.#bootTime(found.device, session, message.receivedAtMs - time.uptimeMs).then(
       (bootedAtMs) => this.#write(found.device, telemetry, admitted, message, bootedAtMs, settle),
       () => settle('leave'),
+    );
+  }
+
+  /** Whether a device may send so much. What had waited at the broker says nothing of its pace. */
+  #isWithinQuota(device: KnownDevice, { broker, isBacklog, duplicate, receivedAtMs }: ReceivedMessage): boolean {
+    if (isBacklog || duplicate) return true;
+    const { isTaken, change } = device.quota.take(this.quota, receivedAtMs);
+    if (change !== undefined) this.#runawayChanged(device, broker, change);
+    if (isTaken) return true;
+    this.metrics.overQuota.inc({ broker });
+    this.store.active(device.id, broker);
+    return false;
+  }
+
+  #runawayChanged({ id, quota }: KnownDevice, broker: string, change: 'begun' | 'ended'): void {
+    if (change === 'begun') this.#runaways.set(id, broker);
+    else this.#runaways.delete(id);
+    this.store.active(id, broker);
+    this.logger.warn(
+      { device: id, broker, perSecond: this.quota.perSecond, dropped: quota.dropped },
+      change === 'begun'
+        ? 'a device sends more than its quota: the excess is dropped'
+        : 'a device keeps to its quota again',
     );
   }
 
@@ -242,6 +275,9 @@ export class Ingestion {
       device.lastReceiptMs = time.epochMs;
       if (message.duplicate) this.metrics.unstampedDuplicates.inc({ broker: message.broker });
     }
+    const { time: claimed, session, seq } = telemetry;
+    if (claimed.kind === 'clock') device.clock = clockOffsetAfter(device.clock, claimed.epochMs, message.receivedAtMs);
+    if (seq !== undefined) device.sequence.take(session, seq, message.duplicate);
     const { isLate, usual } = latenessOf(device.usualAge, message.receivedAtMs - time.epochMs, message.receivedAtMs);
     device.usualAge = usual;
     // Told before it is stored: whoever acts on a reading need not wait for InfluxDB.
@@ -257,6 +293,7 @@ export class Ingestion {
     }
     // Not the message itself: while InfluxDB is away its payload would stay in memory as well.
     const { topic, broker, receivedAtMs, connection } = message;
+    const bytes = message.payload.length;
     // What had waited at the broker says when it was said, not that the device is there now.
     const wasWaiting = message.isBacklog || message.duplicate || isLate;
     const heardAtMs = !wasWaiting
@@ -271,7 +308,7 @@ export class Ingestion {
       done: (refusal) => {
         if (refusal === undefined) {
           this.metrics.readings.inc({ broker }, readings.length);
-          this.store.stored(device.id, readings, time.epochMs, heardAtMs, broker);
+          this.store.stored({ device: device.id, broker, bytes, readings, epochMs: time.epochMs, heardAtMs });
         } else {
           this.#letter(device.id, 'refused-by-influxdb', refusal, {
             broker,
@@ -311,8 +348,19 @@ export class Ingestion {
 
   async #flushStore(): Promise<void> {
     for (const [broker, listening] of this.#listening) this.store.attend(broker, listening.attention(Date.now()));
+    const nowMs = Date.now();
+    for (const [id, broker] of this.#runaways) {
+      const device = this.#fleet.known(id);
+      if (device === undefined) this.#runaways.delete(id);
+      // Who has fallen silent is no runaway any more, and no message would tell.
+      else if (device.quota.look(this.quota, nowMs) === 'ended') this.#runawayChanged(device, broker, 'ended');
+    }
     try {
-      for (const device of await this.store.flush()) this.#fleet.forget(device);
+      const tombstoned = await this.store.flush((id) => {
+        const device = this.#fleet.known(id);
+        return device === undefined ? undefined : newFigures(device, nowMs);
+      });
+      for (const device of tombstoned) this.#fleet.forget(device);
     } catch (error) {
       this.metrics.postgresFailures.inc();
       this.logger.warn({ err: error }, 'PostgreSQL did not take last readings; they are kept for the next time');

@@ -22,6 +22,8 @@ import { brokersOf } from './shards.ts';
 import { Statistics } from './statistics.ts';
 
 const CONNECT_TIMEOUT_MS = 10_000;
+/** A device that was away sends what it has stored at once. */
+const BURST_SECONDS = 60;
 
 const configurationSchema = z.object({
   ...serviceVariables,
@@ -29,12 +31,18 @@ const configurationSchema = z.object({
   ...postgresVariables,
   ...retentionVariables,
   ...influxVariables,
+  MUSTER_DEVICE_MESSAGES_PER_SECOND: z.coerce
+    .number()
+    .positive()
+    .default(100)
+    .describe('messages of telemetry that one device may send a second, for ever; a minute of it at once'),
   MUSTER_INGESTION_ORDINAL: z.coerce.number().int().min(0).default(0).describe('which of the processes this one is'),
   MUSTER_INGESTION_REPLICAS: z.coerce.number().int().min(1).default(1).describe('how many processes there are'),
 });
 
 await runService('ingestion', configurationSchema, ({ configuration, logger, metrics }) => {
   const { MUSTER_INGESTION_ORDINAL: ordinal, MUSTER_INGESTION_REPLICAS: replicas } = configuration;
+  const perSecond = configuration.MUSTER_DEVICE_MESSAGES_PER_SECOND;
   const own = brokersOf(brokerTargets(configuration), ordinal, replicas);
   if (own.length === 0) {
     throw new ConfigurationError(
@@ -56,6 +64,7 @@ await runService('ingestion', configurationSchema, ({ configuration, logger, met
     ingestionMetrics,
     logger,
     digest,
+    { perSecond, burst: Math.max(1, perSecond * BURST_SECONDS) },
     influx,
   );
   const retention = new Retention({

@@ -5,6 +5,8 @@ export interface IngestionState {
   /** Lines that InfluxDB has not taken yet. */
   readonly waiting: number;
   readonly devices: number;
+  /** Devices that send more than their quota. */
+  readonly runaways: number;
   /** Messages that a broker has sent and that are not acknowledged yet, by the broker's name. */
   readonly inHand: ReadonlyMap<string, number>;
 }
@@ -17,7 +19,7 @@ export interface Figure {
 }
 
 /** The figures that go up and down; all others only grow while the process lives. */
-export const GAUGE_FIELDS: ReadonlySet<string> = new Set(['waiting', 'devices', 'in_hand']);
+export const GAUGE_FIELDS: ReadonlySet<string> = new Set(['waiting', 'devices', 'runaways', 'in_hand']);
 
 /** What ingestion counts. */
 export class IngestionMetrics {
@@ -27,6 +29,7 @@ export class IngestionMetrics {
   readonly tombstoned: Counter<'broker'>;
   readonly unstampedDuplicates: Counter<'broker'>;
   readonly dropped: Counter<'broker'>;
+  readonly overQuota: Counter<'broker'>;
   readonly digestReadings: Counter<'broker'>;
   readonly deadLetters: Counter<'broker' | 'reason'>;
   readonly linesWritten: Counter;
@@ -51,6 +54,10 @@ export class IngestionMetrics {
       'Redelivered messages without a time of their own: possible duplicates',
     );
     this.dropped = brokerCounter('dropped_total', 'QoS 0 messages dropped because too many were in hand');
+    this.overQuota = brokerCounter(
+      'over_quota_total',
+      'Messages dropped because their device sends more than its quota',
+    );
     this.digestReadings = brokerCounter('digest_readings_total', 'Readings told to other services');
     this.linesWritten = counter('lines_written_total', 'Lines in writes that InfluxDB has answered');
     this.influxFailures = counter('influxdb_failures_total', 'Writes that InfluxDB did not take');
@@ -86,6 +93,9 @@ export class IngestionMetrics {
     };
     gauge('waiting', 'waiting_lines', 'Lines that InfluxDB has not taken yet', (made) => made.set(read().waiting));
     gauge('devices', 'devices', 'Devices that have sent telemetry', (made) => made.set(read().devices));
+    gauge('runaways', 'runaway_devices', 'Devices that send more than their quota', (made) =>
+      made.set(read().runaways),
+    );
     gauge('in_hand', 'in_hand', 'Messages that are not acknowledged yet', (made) => {
       for (const [broker, count] of read().inHand) made.set({ broker }, count);
     });
@@ -135,6 +145,7 @@ export class IngestionMetrics {
       ['tombstoned', this.tombstoned],
       ['duplicates', this.unstampedDuplicates],
       ['dropped', this.dropped],
+      ['over_quota', this.overQuota],
     ];
   }
 }

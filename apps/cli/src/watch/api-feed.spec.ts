@@ -19,7 +19,7 @@ const online: Presence = {
 function device(id: string, temp: number, at: string, presence: Presence = online): Device {
   return {
     ...{ id: id as DeviceId, state: 'registered', name: null, description: null, info: null, lastSeenAt: at, presence },
-    ...{ discoveredAt: AT, updatedAt: AT, replacedAt: null, replacements: 0, tags: [], groups: [] },
+    ...{ discoveredAt: AT, updatedAt: AT, replacedAt: null, replacements: 0, tags: [], groups: [], traffic: null },
     readings: { temp: { value: temp, unit: '°C', at } },
   };
 }

@@ -15,6 +15,7 @@ const row: DeviceRow = {
   replaced_at: null,
   replacements: 0,
   last_telemetry_at: null,
+  traffic: null,
   last_status_at: null,
   presence: null,
   readings: {},
@@ -32,12 +33,17 @@ describe('a device of the API', () => {
     const full: DeviceRow = {
       ...row,
       last_telemetry_at: new Date(2_000),
+      traffic: {
+        ...{ broker: 'mosquitto-0', messages: 9, bytes: 540, lost: 1, duplicates: 2, dropped: 3 },
+        ...{ runaway_ms: 1_000, clockOffsetMs: -20 },
+      },
       presence: { state: 'asleep', reason: 'sleep', since_ms: 1_000, session: 7, wake_ms: 9_000, flags: [], evidence },
       readings: { temp: { value: 22.5, unit: '°C', at_ms: 1_500 }, door: { value: false, unit: null, at_ms: 1_500 } },
     };
     expect(deviceSchema.parse(deviceOf(full))).toMatchObject({
       presence: { wakeExpectedAt: '1970-01-01T00:00:09.000Z', session: 7 },
       readings: { temp: { value: 22.5, at: '1970-01-01T00:00:01.500Z' }, door: { value: false } },
+      traffic: { messages: 9, lost: 1, runawaySince: '1970-01-01T00:00:01.000Z', clockOffsetMs: -20 },
     });
   });
 

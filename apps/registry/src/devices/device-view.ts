@@ -11,6 +11,7 @@ import {
   type PresenceFlag,
   type PresenceReason,
   type PresenceState,
+  type Traffic,
 } from '@muster/contract';
 
 /** A device with all that is known of it, as one row of the database. */
@@ -27,6 +28,7 @@ export interface DeviceRow {
   readonly replaced_at: Date | null;
   readonly replacements: number;
   readonly last_telemetry_at: Date | null;
+  readonly traffic: (Omit<Traffic, 'runawaySince'> & { readonly runaway_ms: number | null }) | null;
   /** The last live word on its status topics; a will is the broker's word. */
   readonly last_status_at: Date | null;
   readonly presence: {
@@ -94,6 +96,12 @@ function presenceOf(row: DeviceRow['presence']): Presence {
   };
 }
 
+function trafficOf(row: DeviceRow['traffic']): Traffic | null {
+  if (row === null) return null;
+  const { runaway_ms, ...traffic } = row;
+  return { ...traffic, runawaySince: runaway_ms === null ? null : new Date(runaway_ms).toISOString() };
+}
+
 /** The device as the API shows it. */
 export function deviceOf(row: DeviceRow): Device {
   const heardMs = Math.max(row.last_telemetry_at?.getTime() ?? 0, row.last_status_at?.getTime() ?? 0);
@@ -115,6 +123,7 @@ export function deviceOf(row: DeviceRow): Device {
       ]),
     ),
     info: row.info,
+    traffic: trafficOf(row.traffic),
     replacedAt: row.replaced_at?.toISOString() ?? null,
     replacements: row.replacements,
   };

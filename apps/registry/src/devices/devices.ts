@@ -26,6 +26,11 @@ const DEVICE_VIEW = Prisma.sql`
          device.tags, array(SELECT own."group" FROM device_group_member AS own WHERE own.device = device.id
                             ORDER BY own."group" COLLATE "C") AS groups,
          device_activity.last_seen_at AS last_telemetry_at,
+         CASE WHEN device_activity.device IS NULL THEN NULL ELSE jsonb_build_object(
+           'broker', device_activity.broker, 'messages', device_activity.messages, 'bytes', device_activity.bytes,
+           'lost', device_activity.lost, 'duplicates', device_activity.duplicates, 'dropped', device_activity.dropped,
+           'runaway_ms', extract(epoch FROM device_activity.runaway_since) * 1000,
+           'clockOffsetMs', device_activity.clock_offset_ms) END AS traffic,
          (SELECT max(at) FROM presence_transition
           WHERE presence_transition.device = device.id AND reason IN ('birth', 'shutdown', 'sleep', 'update') AND evidence -> 'retained' = 'false') AS last_status_at,
          CASE WHEN presence.device IS NULL THEN NULL ELSE jsonb_build_object(

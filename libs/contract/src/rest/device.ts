@@ -78,6 +78,24 @@ export const lastReadingSchema = z.object({
 /** See {@link lastReadingSchema}. */
 export type LastReading = z.infer<typeof lastReadingSchema>;
 
+/** What the telemetry of a device was like on its way. */
+export const trafficSchema = z.object({
+  broker: z.string().describe('Where it was heard last'),
+  messages: z.number().int().describe('Messages that were stored'),
+  bytes: z.number().int().describe('Of their payloads'),
+  lost: z.number().int().describe('Messages that are missing, by their sequence numbers; fewer when one comes late'),
+  duplicates: z.number().int().describe('Messages that came again; they are stored once'),
+  dropped: z.number().int().describe('Messages beyond the quota of a device, at QoS 1 too'),
+  runawaySince: instant.nullable().describe('Since when it sends more than its quota'),
+  clockOffsetMs: z
+    .number()
+    .int()
+    .nullable()
+    .describe('How far its clock is ahead of ingestion’s; null where it says no time, or too little is known'),
+});
+/** See {@link trafficSchema}. */
+export type Traffic = z.infer<typeof trafficSchema>;
+
 /** A device has at most so many tags. */
 export const MAX_TAGS = 32;
 
@@ -109,6 +127,7 @@ export const deviceSchema = z
     presence: presenceSchema,
     readings: z.record(z.string(), lastReadingSchema).describe('The newest value of each metric'),
     info: deviceInfoSchema.nullable().describe('What the device says about itself'),
+    traffic: trafficSchema.nullable().describe('Null where no telemetry has been heard'),
     replacedAt: instant.nullable().describe('When new hardware last took the place of old'),
     replacements: z.number().int().describe('How often it did'),
   })
