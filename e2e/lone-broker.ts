@@ -1,6 +1,7 @@
-import { mkdtempSync } from 'node:fs';
+import { existsSync, mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import {
   freePort,
   mosquittoSource,
@@ -52,6 +53,12 @@ export class LoneBroker {
 
   get port(): number {
     return this.#plan.port;
+  }
+
+  /** Has it write its sessions to disk, for the first time. */
+  async save(): Promise<void> {
+    process.kill(this.#process.identity.pid, 'SIGUSR1');
+    while (!existsSync(path.join(this.#plan.folder, 'mosquitto.db'))) await delay(10);
   }
 
   /** Takes its power away. */

@@ -2,7 +2,7 @@ import { pbkdf2Sync, randomBytes } from 'node:crypto';
 import { existsSync, mkdtempSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { BrokerConnection } from '@muster/broker';
+import { BrokerConnection, SubscriberConnection } from '@muster/broker';
 import { freePort, mosquittoSource, startMosquitto, type ManagedProcess } from '@muster/engines';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 
@@ -81,6 +81,18 @@ describe.skipIf(reason !== undefined)(
         /mosquitto-0 refused forbidden\/# to listener-11: .*Not authorized/,
       );
       expect(connection.ready).toBe(false);
+      await connection.close(0);
+    });
+
+    it('is an error at once to a subscriber too', async () => {
+      const connection = new SubscriberConnection({
+        ...{ broker: { name: 'mosquitto-0', url, ...account }, clientId: 'subscriber', sessionExpirySeconds: 0 },
+        subscriptions: ['allowed/#', 'forbidden/#'].map((filter) => ({ filter, qos: 1 as const })),
+        onMessages: () => undefined,
+      });
+      await expect(connection.whenReady(5_000)).rejects.toThrow(
+        /mosquitto-0 refused forbidden\/#, to subscriber: Not authorized/,
+      );
       await connection.close(0);
     });
 

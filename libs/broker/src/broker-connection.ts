@@ -3,7 +3,9 @@ import { connect, type IPublishPacket, type MqttClient } from 'mqtt';
 import { AcknowledgementQueue, type Settlement } from './acknowledgement-queue.ts';
 import type { BrokerConnectionOptions, PublishOptions, Subscription } from './connection-options.ts';
 import { BrokerError, type ConnectionEvent } from './broker-target.ts';
+import { ownStatus } from './own-status.ts';
 import { PublishAnswers } from './publish-answers.ts';
+import { Readiness } from './readiness.ts';
 import { within } from './waiting.ts';
 import { subscribeTo } from './subscribe-packets.ts';
 import { ReconnectPace } from './reconnect-delay.ts';
@@ -13,11 +15,6 @@ interface Network {
   isLost: boolean;
   /** Messages that came over it and are not settled; once it is lost they are the broker's again. */
   inHand: number;
-}
-
-interface Waiter {
-  readonly resolve: () => void;
-  readonly reject: (error: Error) => void;
 }
 
 /** What mqtt.js has for its own acknowledgements; not documented, so its version is exact and a test holds it to this. */
@@ -48,11 +45,10 @@ export class BrokerConnection {
   readonly #answers: PublishAnswers;
   #acknowledgements: AcknowledgementQueue;
   #network: Network = { isLost: false, inHand: 0 };
-  #ready = false;
+  readonly #readiness = new Readiness();
   #hasBacklog = false;
   #closing = false;
   #lastError: Error | undefined;
-  #waiting: Waiter[] = [];
   #drained: (() => void) | undefined;
 
   constructor(options: BrokerConnectionOptions) {
@@ -98,7 +94,7 @@ export class BrokerConnection {
 
   /** Whether the connection stands and everything it subscribes to has been granted. */
   get ready(): boolean {
-    return this.#ready;
+    return this.#readiness.isReady;
   }
 
   /** Messages received whose handlers have not settled them. */
@@ -111,28 +107,10 @@ export class BrokerConnection {
    * @throws BrokerError `subscription-refused` at once, `unreachable` after `timeoutMs`
    */
   async whenReady(timeoutMs: number): Promise<void> {
-    if (this.#ready) return;
-    let timer: NodeJS.Timeout | undefined;
-    let waiter: Waiter | undefined;
-    try {
-      await new Promise<void>((resolve, reject) => {
-        waiter = { resolve, reject };
-        this.#waiting.push(waiter);
-        timer = setTimeout(
-          () =>
-            reject(
-              new BrokerError(
-                'unreachable',
-                `${this.broker} at ${this.#options.broker.url} did not answer within ${timeoutMs} ms${this.#lastError === undefined ? '' : `: ${this.#lastError.message}`}`,
-              ),
-            ),
-          timeoutMs,
-        );
-      });
-    } finally {
-      clearTimeout(timer);
-      this.#waiting = this.#waiting.filter((one) => one !== waiter);
-    }
+    await this.#readiness.wait(timeoutMs, () => {
+      const reason = this.#lastError === undefined ? '' : `: ${this.#lastError.message}`;
+      return `${this.broker} at ${this.#options.broker.url} did not answer within ${timeoutMs} ms${reason}`;
+    });
   }
 
   /**
@@ -142,7 +120,7 @@ export class BrokerConnection {
    */
   async publish(topic: string, payload: string | Uint8Array, options: PublishOptions = {}): Promise<number> {
     const deadlineMs = Date.now() + (options.withinMs ?? 0);
-    if (options.withinMs !== undefined && !this.#ready) await this.whenReady(options.withinMs);
+    if (options.withinMs !== undefined && !this.ready) await this.whenReady(options.withinMs);
     let timer: NodeJS.Timeout | undefined;
     // Seen by the callback of the timer: the compiler would take a variable of its own for unchanged.
     const limit = { hasPassed: false };
@@ -241,7 +219,7 @@ export class BrokerConnection {
   async close(drainMs = 5_000): Promise<void> {
     if (this.#closing) return;
     this.#closing = true;
-    for (const waiter of this.#waiting.splice(0)) waiter.reject(new BrokerError('closed', `${this.broker}: closed`));
+    this.#readiness.refuse(new BrokerError('closed', `${this.broker}: closed`));
     // What is left in hand stays with the broker.
     if (this.inHand > 0)
       await within(new Promise<void>((resolve) => (this.#drained = resolve)), drainMs).catch(() => undefined);
@@ -328,16 +306,15 @@ export class BrokerConnection {
       if (statusTopic !== undefined) await this.publish(statusTopic, ownStatus('online'), { qos: 1, retain: true });
     } catch (error) {
       this.#failed(error);
-      if (error instanceof BrokerError && error.code !== 'closed')
-        for (const waiter of this.#waiting.splice(0)) waiter.reject(error);
+      if (error instanceof BrokerError && error.code !== 'closed') this.#readiness.refuse(error);
       // Half a connection is of no use: the next attempt comes with the usual delay.
       this.#client.stream.destroy();
       return;
     }
-    this.#ready = this.#client.connected;
+    if (!this.#client.connected) return;
+    this.#readiness.reached();
     this.#emit({ kind: 'connected', broker: this.broker, sessionPresent });
     if (sessionPresent) void this.#passBacklog();
-    for (const waiter of this.#waiting.splice(0)) waiter.resolve();
   }
 
   /** What the broker sends before it answers a ping was waiting there. */
@@ -367,7 +344,7 @@ export class BrokerConnection {
   }
 
   #lost(): void {
-    this.#ready = false;
+    this.#readiness.lost();
     this.#acknowledgements = this.#newQueue();
     this.#network.isLost = true;
     this.#network = { isLost: false, inHand: 0 };
@@ -386,11 +363,6 @@ export class BrokerConnection {
   #emit(event: ConnectionEvent): void {
     this.#options.onEvent?.(event);
   }
-}
-
-/** A birth tells when it was: after a restart of the broker an old one may still be retained. */
-function ownStatus(status: 'online' | 'offline', reason?: 'shutdown' | 'unexpected'): string {
-  return JSON.stringify({ status, ...(reason === undefined ? { timestamp: Date.now() } : { reason }) });
 }
 
 function messageOf(error: unknown): string {

@@ -18,7 +18,15 @@ export type ConnectionEvent =
   | { readonly kind: 'dropped'; readonly broker: string; readonly topic: string };
 
 /** Why something on a broker did not work. */
-export type BrokerErrorCode = 'unreachable' | 'subscription-refused' | 'publish-refused' | 'no-answer' | 'closed';
+export type BrokerErrorCode =
+  | 'unreachable'
+  | 'connection-refused'
+  | 'subscription-refused'
+  | 'publish-refused'
+  | 'no-answer'
+  | 'disconnected'
+  | 'taken-over'
+  | 'closed';
 
 /** The error of this library; `code` is stable. */
 export class BrokerError extends Error {

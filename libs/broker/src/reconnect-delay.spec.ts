@@ -35,6 +35,14 @@ describe('the wait before connecting again', () => {
 });
 
 describe('the pace of a client', () => {
+  it('gives way at once to a client that is said to have taken its id', () => {
+    const pace = new ReconnectPace();
+    pace.connected(0);
+    expect(pace.lost(60_000, 0, true)).toBe(5_000);
+    pace.connected(70_000);
+    expect(pace.lost(170_000, 0)).toBe(50);
+  });
+
   it('slows down with each attempt that fails, and begins anew when a connection stood', () => {
     const pace = new ReconnectPace();
     expect([1, 2, 3].map((nowMs) => pace.lost(nowMs, 0))).toEqual([100, 200, 400]);
