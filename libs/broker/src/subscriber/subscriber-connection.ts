@@ -1,6 +1,6 @@
-import { BrokerError, type ConnectionEvent } from './broker-target.ts';
-import { Readiness } from './readiness.ts';
-import { ReconnectPace } from './reconnect-delay.ts';
+import { BrokerError, type ConnectionEvent } from '../broker-target.ts';
+import { Readiness } from '../readiness.ts';
+import { ReconnectPace } from '../reconnect-delay.ts';
 import { SubscriberNetwork } from './subscriber-network.ts';
 import type { SubscriberOptions } from './subscriber-options.ts';
 

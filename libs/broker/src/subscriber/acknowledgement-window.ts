@@ -1,4 +1,4 @@
-import type { Settlement } from './acknowledgement-queue.ts';
+import type { Settlement } from '../acknowledgement-queue.ts';
 import { ProtocolError } from './protocol-error.ts';
 
 /** The largest Receive Maximum that MQTT has (MQTT 5, section 3.1.2.11.3): with less, round trips bound QoS 1 (B1). */

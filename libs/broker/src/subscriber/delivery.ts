@@ -1,4 +1,4 @@
-import type { Settlement } from './acknowledgement-queue.ts';
+import type { Settlement } from '../acknowledgement-queue.ts';
 import { AcknowledgementWindow, NO_SLOT } from './acknowledgement-window.ts';
 
 /** QoS 0 messages in hand beyond this many are dropped and reported: nothing else bounds them. */

@@ -1,5 +1,5 @@
-import type { BrokerTarget, ConnectionEvent } from './broker-target.ts';
-import type { Subscription } from './connection-options.ts';
+import type { BrokerTarget, ConnectionEvent } from '../broker-target.ts';
+import type { Subscription } from '../connection-options.ts';
 import type { Delivery } from './delivery.ts';
 import type { InboundMessage } from './inbound-message.ts';
 

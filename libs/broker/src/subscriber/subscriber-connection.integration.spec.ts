@@ -1,11 +1,11 @@
 import { randomUUID } from 'node:crypto';
 import { Socket } from 'node:net';
 import { afterEach, describe, expect, inject, it, vi } from 'vitest';
-import { BrokerConnection } from './broker-connection.ts';
-import type { ConnectionEvent } from './broker-target.ts';
+import { BrokerConnection } from '../broker-connection.ts';
+import type { ConnectionEvent } from '../broker-target.ts';
 import type { Delivery } from './delivery.ts';
 import type { InboundMessage } from './inbound-message.ts';
-import { readRetained } from './retained-sweep.ts';
+import { readRetained } from '../retained-sweep.ts';
 import { SubscriberConnection } from './subscriber-connection.ts';
 import type { SubscriberOptions } from './subscriber-options.ts';
 

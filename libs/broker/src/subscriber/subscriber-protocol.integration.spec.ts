@@ -2,7 +2,7 @@ import { Socket } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 import { generate, type IPublishPacket, type Packet } from 'mqtt-packet';
 import { afterEach, describe, expect, it, vi } from 'vitest';
-import type { ConnectionEvent } from './broker-target.ts';
+import type { ConnectionEvent } from '../broker-target.ts';
 import type { Delivery } from './delivery.ts';
 import type { InboundMessage } from './inbound-message.ts';
 import { ScriptedBroker, type Script, type ScriptedClient } from './scripted-broker.ts';

@@ -1,6 +1,6 @@
 import { RECEIVE_MAXIMUM } from './acknowledgement-window.ts';
 import { controlPacketBytes } from './control-packets.ts';
-import { ownStatus } from './own-status.ts';
+import { ownStatus } from '../own-status.ts';
 import {
   DEFAULT_KEEP_ALIVE_SECONDS,
   DEFAULT_MAXIMUM_PACKET_BYTES,

@@ -1,6 +1,6 @@
 import { connect, isIP, type OnReadOpts, type Socket } from 'node:net';
 import { connect as connectTls, type ConnectionOptions } from 'node:tls';
-import type { BrokerTarget } from './broker-target.ts';
+import type { BrokerTarget } from '../broker-target.ts';
 
 const PORT = 1883;
 const TLS_PORT = 8883;

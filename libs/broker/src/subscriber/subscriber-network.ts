@@ -2,13 +2,13 @@ import type { Socket } from 'node:net';
 import { ReasonCodes } from 'mqtt';
 import type { IConnackPacket, IDisconnectPacket, Packet } from 'mqtt-packet';
 import { openBrokerSocket } from './broker-socket.ts';
-import { BrokerError, type BrokerErrorCode } from './broker-target.ts';
+import { BrokerError, type BrokerErrorCode } from '../broker-target.ts';
 import { connectPacket } from './connect-packet.ts';
 import { controlPacketBytes, parseControlPacket } from './control-packets.ts';
 import { Delivery, Hand } from './delivery.ts';
 import { FrameReader } from './frame-reader.ts';
 import type { InboundMessage } from './inbound-message.ts';
-import { ownStatus } from './own-status.ts';
+import { ownStatus } from '../own-status.ts';
 import { ProtocolError } from './protocol-error.ts';
 import { ReadPace } from './read-pace.ts';
 import {
@@ -16,8 +16,8 @@ import {
   DEFAULT_MAXIMUM_PACKET_BYTES,
   type SubscriberOptions,
 } from './subscriber-options.ts';
-import { subscribePackets } from './subscribe-packets.ts';
-import { within } from './waiting.ts';
+import { subscribePackets } from '../subscribe-packets.ts';
+import { within } from '../waiting.ts';
 
 /** What a network connection tells of its life; `ended` comes once and last. */
 export interface NetworkEvents {

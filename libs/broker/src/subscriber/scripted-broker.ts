@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { createServer, type AddressInfo, type Server, type Socket } from 'node:net';
 import { generate, parser, type Packet } from 'mqtt-packet';
-import type { BrokerTarget } from './broker-target.ts';
+import type { BrokerTarget } from '../broker-target.ts';
 
 const MQTT_5 = { protocolVersion: 5 };
 
