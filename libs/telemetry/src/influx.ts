@@ -60,6 +60,7 @@ interface QueryAnswer {
 }
 
 const TIMEOUT_MS = 10_000;
+const TIMED_OUT = 'timed out';
 /** Statuses that say something about the lines themselves; every other failure may pass (mqtt-pitfalls B9). */
 const REFUSALS = new Set([400, 413, 422]);
 /** No account, no right, no such database or path: nothing that is wrong with a line. */
@@ -88,14 +89,9 @@ export class Influx {
 
   /** Writes lines of line protocol in one request, which ends as unavailable when it is aborted; never throws. */
   async write(lines: readonly string[], signal?: AbortSignal): Promise<WriteOutcome> {
-    // The client tells of its time limit but leaves the request open; a server that hangs would gather connections.
     const abort = new AbortController();
     const end = (): void => abort.abort();
-    let isTimedOut = false;
-    const timer = setTimeout(() => {
-      isTimedOut = true;
-      end();
-    }, this.#timeoutMs);
+    const timer = setTimeout(() => abort.abort(TIMED_OUT), this.#timeoutMs);
     signal?.addEventListener('abort', end);
     if (signal?.aborted === true) end();
     const outcome = await new Promise<WriteOutcome>((resolve) => {
@@ -116,7 +112,10 @@ export class Influx {
     });
     clearTimeout(timer);
     signal?.removeEventListener('abort', end);
-    if (!isTimedOut || outcome.kind !== 'unavailable') return outcome;
+    if (outcome.kind !== 'unavailable') return outcome;
+    // The client has a time limit too, and leaves the request open: a server that hangs would gather connections.
+    end();
+    if (abort.signal.reason !== TIMED_OUT) return outcome;
     return { kind: 'unavailable', reason: `InfluxDB did not answer within ${this.#timeoutMs} ms` };
   }
 

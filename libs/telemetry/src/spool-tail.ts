@@ -1,6 +1,6 @@
 import { open, type FileHandle } from 'node:fs/promises';
 import path from 'node:path';
-import { SpoolFullError, spoolErrorOf, systemCode, type SpoolError } from './spool-error.ts';
+import { spoolErrorOf, systemCode, type SpoolError } from './spool-error.ts';
 import { encodeRecord, RECORD_HEADER_BYTES } from './spool-record.ts';
 
 /** One file of a spool. */
@@ -22,6 +22,7 @@ export interface SpoolTailOptions {
   readonly begin: (atMs: number) => Segment;
   /** Called before records that have reached the disk are counted in their segment. */
   readonly onStored: (firstAtMs: number) => void;
+  readonly onFailed: (error: SpoolError) => void;
 }
 
 interface Append {
@@ -46,7 +47,6 @@ export class SpoolTail {
   #queue: Append[] = [];
   #queuedBytes = 0;
   #flushing: Promise<void> | undefined;
-  #isDiskFull = false;
 
   constructor(options: SpoolTailOptions) {
     this.#options = options;
@@ -55,11 +55,6 @@ export class SpoolTail {
   /** Bytes on their way to the disk. */
   get queuedBytes(): number {
     return this.#queuedBytes;
-  }
-
-  /** Whether the disk had no room for what was last appended. */
-  get isDiskFull(): boolean {
-    return this.#isDiskFull;
   }
 
   /** Whether a segment may be written to right now, or begun. */
@@ -98,11 +93,10 @@ export class SpoolTail {
       const data = Buffer.concat(group.map(({ record }) => record));
       try {
         await this.#store(data, group[0]?.atMs ?? 0, group.at(-1)?.atMs ?? 0);
-        this.#isDiskFull = false;
         for (const { resolve } of group) resolve();
       } catch (cause) {
         const error = spoolErrorOf(cause, this.#options.folder);
-        this.#isDiskFull = error instanceof SpoolFullError;
+        this.#options.onFailed(error);
         for (const { reject } of group) reject(error);
       }
       this.#queuedBytes -= data.length;

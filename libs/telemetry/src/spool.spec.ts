@@ -106,7 +106,7 @@ describe('a spool', () => {
     const texts = Array.from({ length: 200 }, (_, index) => `record ${index}`);
     await append(spool, ...texts);
     const [segment = ''] = segmentsIn(folder);
-    expect(texts.map((text) => readFileSync(segment).includes(`${text}`))).not.toContain(false);
+    expect(texts.map((text) => readFileSync(segment).includes(text))).not.toContain(false);
     expect(await allOf(spool, 1_000)).toEqual(texts);
   });
 

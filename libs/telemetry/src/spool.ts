@@ -75,8 +75,7 @@ export class Spool {
   #keptBytes = 0;
   #oldestAtMs: number | undefined;
   #reader: { readonly segment: Segment; readonly handle: FileHandle } | undefined;
-  /** Whether an append was refused for the limit, and nothing has been deleted since. */
-  #isAtLimit = false;
+  #isFull = false;
   #isClosed = false;
 
   private constructor(options: SpoolOptions, unlock: Unlock, positionFile: FileHandle) {
@@ -99,6 +98,10 @@ export class Spool {
       },
       onStored: (firstAtMs) => {
         if (this.isEmpty) this.#oldestAtMs = firstAtMs;
+        this.#isFull = false;
+      },
+      onFailed: (error) => {
+        if (error instanceof SpoolFullError) this.#isFull = true;
       },
     });
   }
@@ -139,7 +142,7 @@ export class Spool {
 
   /** Whether the last append was refused for want of room, and none has been gained since. */
   get isFull(): boolean {
-    return this.#isAtLimit || this.#tail.isDiskFull;
+    return this.#isFull;
   }
 
   /** Bytes that its segments take on disk, delivered ones and evidence of damage included. */
@@ -156,7 +159,7 @@ export class Spool {
     if (this.#isClosed) return Promise.reject(new SpoolError('closed', `the spool ${this.#folder} is closed`));
     const size = RECORD_HEADER_BYTES + bytes.length;
     if (this.bytesOnDisk + this.#tail.queuedBytes + size > this.#maxBytes) {
-      this.#isAtLimit = true;
+      this.#isFull = true;
       const message = `the spool ${this.#folder} holds as much as it may: ${this.#maxBytes} bytes`;
       return Promise.reject(new SpoolFullError('size-limit', message));
     }
@@ -187,6 +190,18 @@ export class Spool {
       await this.#removeDelivered();
       await this.#savePosition();
       await this.#lookAtOldest();
+    } catch (error) {
+      throw spoolErrorOf(error, this.#folder);
+    }
+  }
+
+  /**
+   * Gives up segments that are older than the age limit, as every read does; for whoever has read and cannot deliver.
+   * @throws SpoolError `disk-failed`
+   */
+  async expire(): Promise<void> {
+    try {
+      await this.#expire();
     } catch (error) {
       throw spoolErrorOf(error, this.#folder);
     }
@@ -232,7 +247,7 @@ export class Spool {
   }
 
   async #read(maxBytes: number): Promise<SpoolChunk | undefined> {
-    await this.#giveUpExpired();
+    await this.#expire();
     let wantedBytes = Math.max(maxBytes, RECORD_HEADER_BYTES);
     for (;;) {
       await this.#removeDelivered();
@@ -304,7 +319,7 @@ export class Spool {
     }
   }
 
-  async #giveUpExpired(): Promise<void> {
+  async #expire(): Promise<void> {
     const cut = this.#now() - this.#maxAgeMs;
     for (let head = this.#segments[0]; head !== undefined && head.lastAtMs < cut; head = this.#segments[0]) {
       if (this.#isAppendedTo(head)) return;
@@ -321,7 +336,7 @@ export class Spool {
   async #removeHead(head: Segment): Promise<void> {
     this.#segments.shift();
     this.#offset = 0;
-    this.#isAtLimit = false;
+    this.#isFull = false;
     await this.#tail.end(head);
     if (this.#reader?.segment === head) {
       const { handle } = this.#reader;

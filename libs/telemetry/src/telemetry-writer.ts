@@ -56,12 +56,16 @@ interface Batch {
   readonly reject: (error: unknown) => void;
 }
 
+type Lines = readonly string[];
+
 interface Replay {
   readonly chunk: SpoolChunk;
-  /** Those that InfluxDB has not answered for. */
-  readonly lines: readonly string[];
+  readonly lines: number;
+  /** What InfluxDB has not answered for. */
+  readonly left: readonly Lines[];
 }
 
+type Refused = Extract<WriteOutcome, { kind: 'refused' | 'too-old' }>;
 type Unavailable = Extract<WriteOutcome, { kind: 'unavailable' }>;
 
 const MIN_RETRY_MS = 100;
@@ -178,9 +182,9 @@ export class TelemetryWriter {
   async #send(batch: Batch): Promise<void> {
     this.#requests += 1;
     try {
-      const left = await this.#deliver(batch.lines);
+      const left = await this.#deliver([batch.lines]);
       if (left.length === 0) this.#settle(batch, () => batch.resolve('influxdb'));
-      else await this.#spool(batch, left);
+      else await this.#spool(batch, left.flat());
     } catch (error) {
       // Whoever takes refused lines has failed: as long as that is so nothing is acknowledged.
       this.#settle(batch, () => batch.reject(error));
@@ -190,7 +194,7 @@ export class TelemetryWriter {
     }
   }
 
-  async #spool(batch: Batch, lines: readonly string[]): Promise<void> {
+  async #spool(batch: Batch, lines: Lines): Promise<void> {
     const { spool, onEvent } = this.#options;
     try {
       await spool.append(Buffer.from(lines.join('\n')));
@@ -208,36 +212,44 @@ export class TelemetryWriter {
     settle();
   }
 
-  /** Writes lines; answers those that InfluxDB has not answered for, because it is away. */
-  async #deliver(lines: readonly string[]): Promise<readonly string[]> {
-    const startedAt = performance.now();
-    const outcome = await this.#options.influx.write(lines, this.#abort.signal);
-    if (outcome.kind === 'unavailable') {
-      this.#failed(outcome);
-      return lines;
+  /** Writes batches; answers what InfluxDB has not answered for because it is away, divided as it had come to be. */
+  async #deliver(batches: readonly Lines[]): Promise<readonly Lines[]> {
+    const left = [...batches];
+    for (let lines = left[0]; lines !== undefined; lines = left[0]) {
+      const startedAt = performance.now();
+      const outcome = await this.#options.influx.write(lines, this.#abort.signal);
+      if (outcome.kind === 'unavailable') {
+        this.#failed(outcome);
+        return left;
+      }
+      this.#answered();
+      if (outcome.kind === 'stored') {
+        this.#options.onEvent({ kind: 'written', lines: lines.length, durationMs: performance.now() - startedAt });
+        left.shift();
+      } else {
+        left.splice(0, 1, ...this.#divide(lines, outcome));
+      }
     }
-    this.#answered();
+    return [];
+  }
+
+  /** Tells the lines that are known to be refused; answers the batches to write instead, to find the others. */
+  #divide(lines: Lines, outcome: Refused): readonly Lines[] {
     if (outcome.kind === 'too-old' && outcome.lines > 0) {
       // The others are stored, but lines that are no line protocol are not told of in the same answer.
       const oldestFirst = [...lines].sort((left, right) => timeOf(left) - timeOf(right));
       this.#refuse(oldestFirst.slice(0, outcome.lines), outcome.reason);
-      const others = oldestFirst.slice(outcome.lines);
-      return others.length === 0 ? [] : this.#deliver(others);
-    }
-    if (outcome.kind === 'stored') {
-      this.#options.onEvent({ kind: 'written', lines: lines.length, durationMs: performance.now() - startedAt });
-      return [];
+      return outcome.lines >= lines.length ? [] : [oldestFirst.slice(outcome.lines)];
     }
     if (lines.length === 1 || (outcome.kind === 'refused' && outcome.dropped === lines.length)) {
       this.#refuse(lines, outcome.reason);
       return [];
     }
     const middle = Math.ceil(lines.length / 2);
-    const left = await this.#deliver(lines.slice(0, middle));
-    return left.length > 0 ? [...left, ...lines.slice(middle)] : this.#deliver(lines.slice(middle));
+    return [lines.slice(0, middle), lines.slice(middle)];
   }
 
-  #refuse(lines: readonly string[], reason: string): void {
+  #refuse(lines: Lines, reason: string): void {
     for (const line of lines) this.#options.onRefused(line, reason);
   }
 
@@ -286,16 +298,18 @@ export class TelemetryWriter {
 
   async #replayAll(): Promise<void> {
     const { spool, maxBatchLength, onEvent } = this.#options;
+    // What is kept from the last attempt must not keep its segment beyond the age limit.
+    await spool.expire();
     do {
       const replay = (this.#replay ??= await this.#nextReplay(maxBatchLength));
       if (replay === undefined) break;
-      const left = await this.#deliver(replay.lines);
+      const left = await this.#deliver(replay.left);
       if (left.length > 0) {
-        this.#replay = { chunk: replay.chunk, lines: left };
+        this.#replay = { ...replay, left };
         return;
       }
       this.#replay = undefined;
-      onEvent({ kind: 'replayed', lines: replay.lines.length });
+      onEvent({ kind: 'replayed', lines: replay.lines });
       await spool.commit(replay.chunk);
     } while (!this.#isClosing && !this.#isAway);
     // What could not be read had been the trial.
@@ -305,7 +319,8 @@ export class TelemetryWriter {
   async #nextReplay(maxBytes: number): Promise<Replay | undefined> {
     const chunk = await this.#options.spool.read(maxBytes);
     if (chunk === undefined) return undefined;
-    return { chunk, lines: chunk.records.flatMap((record) => splitLines(Buffer.from(record).toString())) };
+    const lines = chunk.records.flatMap((record) => splitLines(Buffer.from(record).toString()));
+    return { chunk, lines: lines.length, left: [lines] };
   }
 
   #replayFailed(error: unknown): void {
