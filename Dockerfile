@@ -19,6 +19,8 @@ LABEL org.opencontainers.image.title="Muster" \
       org.opencontainers.image.description="Fleet monitor for MQTT devices"
 ENV NODE_ENV=production MUSTER_HTTP_HOST=0.0.0.0 MUSTER_HTTP_PORT=8080
 COPY --from=build /src/dist /app
+# A volume that is mounted here gets its owner.
+RUN install -d -o node -g node -m 700 /spool
 USER node
 EXPOSE 8080
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s CMD ["node", "/app/main.js", "healthcheck"]

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { freePort } from '@muster/engines';
 import { describe, expect, it, vi } from 'vitest';
-import { execute } from './system.ts';
+import { execute, stateFolder } from './system.ts';
 
 const APPS = path.join(import.meta.dirname, '../apps');
 
@@ -24,6 +24,7 @@ const nowhere = {
   MUSTER_INFLUXDB_URL: 'http://127.0.0.1:9',
   MUSTER_INFLUXDB_USERNAME: 'u',
   MUSTER_INFLUXDB_PASSWORD: 'p',
+  MUSTER_SPOOL_FOLDER: path.join(stateFolder(), 'spool'),
   MUSTER_INTERNAL_TOKEN: 'a-token-for-tests-only',
   MUSTER_SIGNING_KEY: 'a-secret-for-tests-only-too',
   MUSTER_AUTOMATION_URL: 'http://127.0.0.1:9',

@@ -8,18 +8,19 @@ import {
   type TopicMap,
 } from '@muster/contract';
 import {
-  BrokerConnection,
+  SubscriberConnection,
   whenEachWasTried,
   type BrokerTarget,
-  type ReceivedMessage,
-  type Settlement,
+  type Delivery,
+  type InboundMessage,
 } from '@muster/broker';
 import type { TombstoneSet } from '@muster/database';
 import { logConnectionEvent, type Logger } from '@muster/service';
-import { BatchWriter, telemetryLine, type Influx } from '@muster/telemetry';
+import { deviceOfLine, telemetryLine, type Influx, type Spool } from '@muster/telemetry';
 import pRetry from 'p-retry';
 import { clockOffsetAfter } from './clock-offset.ts';
 import type { Digest } from './digest.ts';
+import { DurableWrites, settle, type OutgoingMessage } from './durable-writes.ts';
 import { admittedReadings, Fleet, newFigures, type KnownDevice } from './fleet.ts';
 import type { FleetStore } from './fleet-store.ts';
 import { latenessOf } from './lateness.ts';
@@ -30,20 +31,45 @@ import { readingTime } from './reading-time.ts';
 
 /** A broker keeps what it could not deliver to ingestion for so long: a week. */
 const SESSION_EXPIRY_SECONDS = 7 * 24 * 3_600;
-const MAX_BATCH_LINES = 5_000;
-const MAX_BATCH_DELAY_MS = 200;
-const WRITES_UNDER_WAY = 2;
 const STORE_INTERVAL_MS = 200;
 const DRAIN_MS = 8_000;
 
-type LetterSource = Pick<ReceivedMessage, 'broker' | 'topic' | 'payload' | 'receivedAtMs'>;
-type Settle = (settlement: Settlement) => void;
+/** A message as it came, and whom it is to be settled with. */
+interface Received {
+  readonly message: InboundMessage;
+  readonly delivery: Delivery;
+  readonly index: number;
+  readonly listening: Listening | undefined;
+}
 
-/** Telemetry from every broker into InfluxDB; a QoS 1 message is acknowledged when InfluxDB has its readings. */
+/** What a dead letter says of its message. */
+interface LetterSource {
+  readonly broker: string;
+  readonly topic: string;
+  readonly payload: Uint8Array;
+  readonly atMs: number;
+}
+
+/** What ingestion is made of. */
+export interface IngestionParts {
+  readonly topicMap: TopicMap;
+  readonly store: FleetStore;
+  readonly tombstones: TombstoneSet;
+  readonly metrics: IngestionMetrics;
+  readonly logger: Logger;
+  readonly digest: Digest;
+  /** Of each device. */
+  readonly quota: Quota;
+  readonly influx: Influx;
+  readonly spool: Spool;
+}
+
+/** Telemetry from every broker into InfluxDB; a QoS 1 message is acknowledged when its readings are durable. */
 export class Ingestion {
+  readonly #parts: IngestionParts;
   readonly #fleet = new Fleet();
-  readonly #writer: BatchWriter;
-  #connections: readonly BrokerConnection[] = [];
+  readonly #writes: DurableWrites;
+  #connections: readonly SubscriberConnection[] = [];
   /** Brokers that are listened to. */
   readonly #listening = new Map<string, Listening>();
   #storeTimer: NodeJS.Timeout | undefined;
@@ -53,37 +79,19 @@ export class Ingestion {
   /** Devices that send more than their quota, with the broker at which they were heard. */
   readonly #runaways = new Map<DeviceId, string>();
 
-  constructor(
-    private readonly topicMap: TopicMap,
-    private readonly store: FleetStore,
-    private readonly tombstones: TombstoneSet,
-    private readonly metrics: IngestionMetrics,
-    private readonly logger: Logger,
-    private readonly digest: Digest,
-    private readonly quota: Quota,
-    influx: Influx,
-  ) {
-    this.#writer = new BatchWriter({
-      write: (lines) => influx.write(lines),
-      maxLines: MAX_BATCH_LINES,
-      maxDelayMs: MAX_BATCH_DELAY_MS,
-      concurrency: WRITES_UNDER_WAY,
-      onUnavailable: (reason, attempt) => {
-        metrics.influxFailures.inc();
-        logger.warn(
-          { attempt, reason },
-          'InfluxDB did not take a batch; telemetry waits unacknowledged with the broker',
-        );
-      },
-      onWritten: (lines, durationMs) => {
-        metrics.linesWritten.inc(lines);
-        metrics.writeSeconds.observe(durationMs / 1000);
-      },
+  constructor(parts: IngestionParts) {
+    this.#parts = parts;
+    const { influx, spool, metrics, logger } = parts;
+    this.#writes = new DurableWrites({
+      ...{ influx, spool, metrics, logger },
+      onDurable: (message) => this.#durable(message),
+      onRefused: (line, reason, message) => this.#refused(line, reason, message),
     });
     metrics.observe(() => ({
-      waiting: this.#writer.depth,
+      waiting: this.#writes.depth,
       devices: this.#fleet.size,
       runaways: this.#runaways.size,
+      spool: { ...spool.depth, isFull: spool.isFull },
       inHand: new Map(this.#connections.map(({ broker, inHand }) => [broker, inHand])),
     }));
   }
@@ -98,23 +106,24 @@ export class Ingestion {
    * @throws BrokerError `subscription-refused`
    */
   async start(brokers: readonly BrokerTarget[], connectTimeoutMs: number): Promise<void> {
-    for (const { device, metrics } of await this.store.knownMetrics()) this.#fleet.restore(device, metrics);
+    const { topicMap, store, metrics, logger } = this.#parts;
+    for (const known of await store.knownMetrics()) this.#fleet.restore(known.device, known.metrics);
     this.#scheduleStore();
-    const filters = this.topicMap.filters('telemetry');
-    const log = logConnectionEvent(this.logger);
-    for (const { name } of brokers) this.metrics.addBroker(name);
+    const filters = topicMap.filters('telemetry');
+    const log = logConnectionEvent(logger);
+    for (const { name } of brokers) metrics.addBroker(name);
     this.#connections = brokers.map(
       (broker) =>
-        new BrokerConnection({
+        new SubscriberConnection({
           broker,
           clientId: `muster-ingestion-${broker.name}`,
           sessionExpirySeconds: SESSION_EXPIRY_SECONDS,
           statusTopic: 'muster/services/ingestion',
           // Retained telemetry is old: what was live when it was published has come through the session.
           subscriptions: filters.map((filter) => ({ filter, qos: 1, retainHandling: 2 })),
-          onMessage: (message, settle) => this.#receive(message, this.#attending(message.broker, settle)),
+          onMessages: (messages, delivery) => this.#receive(messages, delivery),
           onEvent: (event) => {
-            if (event.kind === 'dropped') this.metrics.dropped.inc({ broker: event.broker });
+            if (event.kind === 'dropped') metrics.dropped.inc({ broker: event.broker });
             if (event.kind === 'connected') this.#listening.set(event.broker, new Listening(Date.now()));
             if (event.kind === 'disconnected') this.#listening.delete(event.broker);
             log(event);
@@ -128,114 +137,109 @@ export class Ingestion {
   async close(): Promise<void> {
     this.#closing = true;
     clearTimeout(this.#storeTimer);
-    // The connections wait for their messages, and those for the writer.
-    const [left] = await Promise.all([
-      this.#writer.close(DRAIN_MS),
+    // The connections wait for their messages, and those for the writes.
+    await Promise.all([
+      this.#writes.close(DRAIN_MS),
       ...this.#connections.map((connection) => connection.close(DRAIN_MS)),
     ]);
     this.#abort.abort();
-    if (left > 0)
-      this.logger.warn({ lines: left }, 'not written before the end; the broker delivers their messages again');
     await this.#storing;
     await this.#flushStore();
   }
 
-  /** Counts a message until it is settled. */
-  #attending(broker: string, settle: Settle): Settle {
+  #receive(messages: readonly InboundMessage[], delivery: Delivery): void {
+    const { metrics } = this.#parts;
+    const { broker } = delivery;
     const listening = this.#listening.get(broker);
-    listening?.received();
-    return (settlement) => {
-      listening?.settled();
-      settle(settlement);
-    };
+    listening?.received(messages.length);
+    let bytes = 0;
+    for (const [index, message] of messages.entries()) {
+      bytes += message.payloadBytes;
+      this.#take({ message, delivery, index, listening });
+    }
+    metrics.messages.inc({ broker }, messages.length);
+    metrics.bytes.inc({ broker }, bytes);
   }
 
-  #receive(message: ReceivedMessage, settle: Settle): void {
-    const { broker } = message;
-    this.metrics.messages.inc({ broker });
-    this.metrics.bytes.inc({ broker }, message.payload.length);
-    const match = this.topicMap.match(message.topic);
+  #take(received: Received): void {
+    const { topicMap, tombstones, metrics } = this.#parts;
+    const match = topicMap.match(received.message.topic);
     if (match === undefined || match.entry.role !== 'telemetry') {
       // A subscription of an earlier topic map that the broker still has.
-      this.#reject('', 'not-in-topic-map', 'no telemetry entry of the topic map matches', message, settle);
+      this.#reject('', 'not-in-topic-map', 'no telemetry entry of the topic map matches', received);
     } else if (!match.device.valid) {
-      this.#reject(
-        '',
-        'invalid-device-id',
-        `not a device id: ${JSON.stringify(match.device.text.slice(0, 100))}`,
-        message,
-        settle,
-      );
-    } else if (this.tombstones.has(match.device.id)) {
-      this.metrics.tombstoned.inc({ broker });
-      settle('acknowledge');
+      const text = JSON.stringify(match.device.text.slice(0, 100));
+      this.#reject('', 'invalid-device-id', `not a device id: ${text}`, received);
+    } else if (tombstones.has(match.device.id)) {
+      metrics.tombstoned.inc({ broker: received.delivery.broker });
+      settle(received, 'acknowledge');
     } else {
-      this.#decode(match.device.id, match.entry, message, settle);
+      this.#decode(match.device.id, match.entry, received);
     }
   }
 
-  #decode(id: DeviceId, entry: TelemetryEntry, message: ReceivedMessage, settle: Settle): void {
+  #decode(id: DeviceId, entry: TelemetryEntry, received: Received): void {
+    const { receivedAtMs } = received.delivery;
     let telemetry: Telemetry;
     try {
-      telemetry = decodeTelemetry(message.payload, entry);
+      telemetry = decodeTelemetry(received.message.payload, entry);
     } catch (error) {
       if (!(error instanceof ContractError)) throw error;
-      this.#reject(id, error.code, error.message, message, settle);
+      this.#reject(id, error.code, error.message, received);
       return;
     }
     for (const reason of new Set(telemetry.rejected.map((rejected) => rejected.reason))) {
       const fields = telemetry.rejected.filter((rejected) => rejected.reason === reason).map(({ field }) => field);
-      this.#letter(id, reason, `fields ${fields.slice(0, 20).join(', ')}`, message);
+      this.#letter(id, reason, `fields ${fields.slice(0, 20).join(', ')}`, sourceOf(received));
     }
-    const found = this.#fleet.device(id, message.receivedAtMs);
+    const found = this.#fleet.device(id, receivedAtMs);
     if (found === undefined) {
-      this.#reject(id, 'too-many-new-devices', 'more new devices this minute than are taken in', message, settle);
+      this.#reject(id, 'too-many-new-devices', 'more new devices this minute than are taken in', received);
       return;
     }
-    if (found.isNew) this.store.heard(id);
-    if (!this.#isWithinQuota(found.device, message)) {
-      settle('acknowledge');
+    const { device } = found;
+    if (found.isNew) this.#parts.store.heard(id);
+    if (!this.#isWithinQuota(device, received)) {
+      settle(received, 'acknowledge');
       return;
     }
-    const { admitted, excess } = admittedReadings(found.device, telemetry.readings);
-    if (excess.length > 0) this.#letter(id, 'too-many-metrics', `metrics ${excess.join(', ')}`, message);
+    const { admitted, excess } = admittedReadings(device, telemetry.readings);
+    if (excess.length > 0) this.#letter(id, 'too-many-metrics', `metrics ${excess.join(', ')}`, sourceOf(received));
     if (admitted.length === 0) {
-      settle('acknowledge');
+      settle(received, 'acknowledge');
       return;
     }
     const { time, session } = telemetry;
-    if (time.kind !== 'uptime' || session === undefined) {
-      this.#write(found.device, telemetry, admitted, message, undefined, settle);
+    const isByBoot = time.kind === 'uptime' && session !== undefined;
+    if (!isByBoot || device.boot?.session === session) {
+      this.#write(device, telemetry, admitted, received, isByBoot ? device.boot?.bootedAtMs : undefined);
       return;
     }
-    const { boot } = found.device;
-    if (boot?.session === session) {
-      this.#write(found.device, telemetry, admitted, message, boot.bootedAtMs, settle);
-      return;
-    }
-    this.#bootTime(found.device, session, message.receivedAtMs - time.uptimeMs).then(
-      (bootedAtMs) => this.#write(found.device, telemetry, admitted, message, bootedAtMs, settle),
-      () => settle('leave'),
+    this.#bootTime(device, session, receivedAtMs - time.uptimeMs).then(
+      (bootedAtMs) => this.#write(device, telemetry, admitted, received, bootedAtMs),
+      () => settle(received, 'leave'),
     );
   }
 
   /** Whether a device may send so much. What had waited at the broker says nothing of its pace. */
-  #isWithinQuota(device: KnownDevice, { broker, isBacklog, duplicate, receivedAtMs }: ReceivedMessage): boolean {
-    if (isBacklog || duplicate) return true;
-    const { isTaken, change } = device.quota.take(this.quota, receivedAtMs);
+  #isWithinQuota(device: KnownDevice, { message, delivery }: Received): boolean {
+    const { broker, receivedAtMs, isBacklog } = delivery;
+    if (isBacklog || message.duplicate) return true;
+    const { quota, metrics, store } = this.#parts;
+    const { isTaken, change } = device.quota.take(quota, receivedAtMs);
     if (change !== undefined) this.#runawayChanged(device, broker, change);
     if (isTaken) return true;
-    this.metrics.overQuota.inc({ broker });
-    this.store.active(device.id, broker);
+    metrics.overQuota.inc({ broker });
+    store.active(device.id, broker);
     return false;
   }
 
   #runawayChanged({ id, quota }: KnownDevice, broker: string, change: 'begun' | 'ended'): void {
     if (change === 'begun') this.#runaways.set(id, broker);
     else this.#runaways.delete(id);
-    this.store.active(id, broker);
-    this.logger.warn(
-      { device: id, broker, perSecond: this.quota.perSecond, dropped: quota.dropped },
+    this.#parts.store.active(id, broker);
+    this.#parts.logger.warn(
+      { device: id, broker, perSecond: this.#parts.quota.perSecond, dropped: quota.dropped },
       change === 'begun'
         ? 'a device sends more than its quota: the excess is dropped'
         : 'a device keeps to its quota again',
@@ -244,14 +248,17 @@ export class Ingestion {
 
   /** The boot time of a session, waited for as long as PostgreSQL is away; rejects only at the end. */
   async #bootTime(device: KnownDevice, session: number, claimedMs: number): Promise<number> {
-    const bootedAtMs = await pRetry(() => this.store.bootTime(device.id, session, claimedMs), {
+    const bootedAtMs = await pRetry(() => this.#parts.store.bootTime(device.id, session, claimedMs), {
       retries: Number.POSITIVE_INFINITY,
       minTimeout: 100,
       maxTimeout: 5_000,
       randomize: true,
       signal: this.#abort.signal,
       onFailedAttempt: ({ error }) =>
-        this.logger.warn({ reason: error.message, device: device.id }, 'boot time not fixed yet; it is tried again'),
+        this.#parts.logger.warn(
+          { reason: error.message, device: device.id },
+          'boot time not fixed yet; it is tried again',
+        ),
     });
     if ((device.boot?.session ?? -1) < session) device.boot = { session, bootedAtMs };
     return bootedAtMs;
@@ -261,82 +268,65 @@ export class Ingestion {
     device: KnownDevice,
     telemetry: Telemetry,
     readings: readonly Reading[],
-    message: ReceivedMessage,
+    received: Received,
     bootedAtMs: number | undefined,
-    settle: Settle,
   ): void {
-    const time = readingTime(telemetry.time, {
-      receivedAtMs: message.receivedAtMs,
-      bootedAtMs,
-      lastReceiptMs: device.lastReceiptMs,
-    });
-    if (time.clockRefused) this.#letter(device.id, 'bad-time', 'the time is off by more than a day', message);
+    const { metrics, digest } = this.#parts;
+    const { message, delivery, index, listening } = received;
+    const { broker, receivedAtMs, isBacklog } = delivery;
+    const { topic, qos, duplicate, payloadBytes: bytes } = message;
+    const { lastReceiptMs } = device;
+    const time = readingTime(telemetry.time, { receivedAtMs, bootedAtMs, lastReceiptMs });
+    if (time.clockRefused)
+      this.#letter(device.id, 'bad-time', 'the time is off by more than a day', sourceOf(received));
     if (time.source === 'receipt') {
       device.lastReceiptMs = time.epochMs;
-      if (message.duplicate) this.metrics.unstampedDuplicates.inc({ broker: message.broker });
+      if (duplicate) metrics.unstampedDuplicates.inc({ broker });
     }
     const { time: claimed, session, seq } = telemetry;
-    if (claimed.kind === 'clock') device.clock = clockOffsetAfter(device.clock, claimed.epochMs, message.receivedAtMs);
-    if (seq !== undefined) device.sequence.take(session, seq, message.duplicate);
-    const { isLate, usual } = latenessOf(device.usualAge, message.receivedAtMs - time.epochMs, message.receivedAtMs);
+    if (claimed.kind === 'clock') device.clock = clockOffsetAfter(device.clock, claimed.epochMs, receivedAtMs);
+    if (seq !== undefined) device.sequence.take(session, seq, duplicate);
+    const { isLate, usual } = latenessOf(device.usualAge, receivedAtMs - time.epochMs, receivedAtMs);
     device.usualAge = usual;
+    // What had waited at the broker says when it was said, not that the device is there now.
+    const wasWaiting = isBacklog || duplicate || isLate;
     // Told before it is stored: whoever acts on a reading need not wait for InfluxDB.
-    this.digest.add(message.broker, device.id, readings, {
-      atMs: time.epochMs,
-      qos: message.qos,
-      late: message.duplicate || message.isBacklog || isLate,
-    });
+    digest.add(broker, device.id, readings, { atMs: time.epochMs, qos, late: wasWaiting });
     const line = telemetryLine(device.id, { ...telemetry, readings }, time.epochMs);
     if (line === undefined) {
-      settle('acknowledge');
+      settle(received, 'acknowledge');
       return;
     }
-    // Not the message itself: while InfluxDB is away its payload would stay in memory as well.
-    const { topic, broker, receivedAtMs, connection } = message;
-    const bytes = message.payload.length;
-    // What had waited at the broker says when it was said, not that the device is there now.
-    const wasWaiting = message.isBacklog || message.duplicate || isLate;
-    const heardAtMs = !wasWaiting
-      ? receivedAtMs
-      : time.source === 'receipt'
-        ? undefined
-        : Math.min(receivedAtMs, time.epochMs);
-    const isRedeliverable = message.qos > 0;
-    this.#writer.add({
-      line,
-      isObsolete: () => isRedeliverable && connection.isLost,
-      done: (refusal) => {
-        if (refusal === undefined) {
-          this.metrics.readings.inc({ broker }, readings.length);
-          this.store.stored({ device: device.id, broker, bytes, readings, epochMs: time.epochMs, heardAtMs });
-        } else {
-          this.#letter(device.id, 'refused-by-influxdb', refusal, {
-            broker,
-            topic,
-            receivedAtMs,
-            payload: Buffer.from(line),
-          });
-        }
-        settle('acknowledge');
-      },
+    const waitedHeardAtMs = time.source === 'receipt' ? undefined : Math.min(receivedAtMs, time.epochMs);
+    // Not the message itself, whose payload would stay in memory for as long as InfluxDB and the disk have no room.
+    this.#writes.write({
+      ...{ device: device.id, topic, qos, bytes, readings, line, epochMs: time.epochMs },
+      ...{ heardAtMs: wasWaiting ? waitedHeardAtMs : receivedAtMs, delivery, index, listening },
     });
   }
 
-  #letter(device: DeviceId | '', reason: string, detail: string, message: LetterSource): void {
-    this.metrics.deadLetters.inc({ broker: message.broker, reason });
-    this.store.deadLetter({
-      device,
-      reason,
-      detail,
-      topic: message.topic,
-      payload: message.payload,
-      atMs: message.receivedAtMs,
+  #durable({ device, bytes, readings, epochMs, heardAtMs, delivery: { broker } }: OutgoingMessage): void {
+    this.#parts.metrics.readings.inc({ broker }, readings.length);
+    this.#parts.store.stored({ device, broker, bytes, readings, epochMs, heardAtMs });
+  }
+
+  #refused(line: string, reason: string, message: OutgoingMessage | undefined): void {
+    this.#letter(deviceOfLine(line) ?? '', 'refused-by-influxdb', reason, {
+      broker: message?.delivery.broker ?? '',
+      topic: message?.topic ?? '',
+      payload: Buffer.from(line),
+      atMs: message?.delivery.receivedAtMs ?? Date.now(),
     });
   }
 
-  #reject(device: DeviceId | '', reason: string, detail: string, message: ReceivedMessage, settle: Settle): void {
-    this.#letter(device, reason, detail, message);
-    settle('acknowledge');
+  #letter(device: DeviceId | '', reason: string, detail: string, { broker, ...source }: LetterSource): void {
+    this.#parts.metrics.deadLetters.inc({ broker, reason });
+    this.#parts.store.deadLetter({ device, reason, detail, ...source });
+  }
+
+  #reject(device: DeviceId | '', reason: string, detail: string, received: Received): void {
+    this.#letter(device, reason, detail, sourceOf(received));
+    settle(received, 'acknowledge');
   }
 
   #scheduleStore(): void {
@@ -347,23 +337,29 @@ export class Ingestion {
   }
 
   async #flushStore(): Promise<void> {
-    for (const [broker, listening] of this.#listening) this.store.attend(broker, listening.attention(Date.now()));
+    const { store, metrics, logger, quota } = this.#parts;
+    for (const [broker, listening] of this.#listening) store.attend(broker, listening.attention(Date.now()));
     const nowMs = Date.now();
     for (const [id, broker] of this.#runaways) {
       const device = this.#fleet.known(id);
       if (device === undefined) this.#runaways.delete(id);
       // Who has fallen silent is no runaway any more, and no message would tell.
-      else if (device.quota.look(this.quota, nowMs) === 'ended') this.#runawayChanged(device, broker, 'ended');
+      else if (device.quota.look(quota, nowMs) === 'ended') this.#runawayChanged(device, broker, 'ended');
     }
     try {
-      const tombstoned = await this.store.flush((id) => {
+      const tombstoned = await store.flush((id) => {
         const device = this.#fleet.known(id);
         return device === undefined ? undefined : newFigures(device, nowMs);
       });
       for (const device of tombstoned) this.#fleet.forget(device);
     } catch (error) {
-      this.metrics.postgresFailures.inc();
-      this.logger.warn({ err: error }, 'PostgreSQL did not take last readings; they are kept for the next time');
+      metrics.postgresFailures.inc();
+      logger.warn({ err: error }, 'PostgreSQL did not take last readings; they are kept for the next time');
     }
   }
+}
+
+function sourceOf({ message, delivery }: Received): LetterSource {
+  const { topic, payload } = message;
+  return { broker: delivery.broker, topic, payload, atMs: delivery.receivedAtMs };
 }

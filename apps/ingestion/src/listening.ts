@@ -25,17 +25,17 @@ export class Listening {
     this.#mark = { atMs: fromMs, received: 0 };
   }
 
-  /** Takes that a message came. */
-  received(): void {
-    this.#received += 1;
+  /** Takes that messages came. */
+  received(count: number): void {
+    this.#received += count;
   }
 
-  /** Takes that a message was stored, or refused for good. */
+  /** Takes that a message is durable, or refused for good. */
   settled(): void {
     this.#settled += 1;
   }
 
-  /** From when, and until when, silence is silence. While InfluxDB is away that does not move. */
+  /** From when, and until when, silence is silence. While neither InfluxDB nor the spool takes anything, that does not move. */
   attention(nowMs: number): Attention {
     // Who was stopped for a while, as a laptop that sleeps, has not listened meanwhile.
     if (nowMs - this.#askedMs > PAUSE_MS) this.#fromMs = nowMs;

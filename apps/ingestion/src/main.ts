@@ -12,7 +12,7 @@ import {
   runService,
   serviceVariables,
 } from '@muster/service';
-import { Influx } from '@muster/telemetry';
+import { Influx, Spool } from '@muster/telemetry';
 import { z } from 'zod';
 import { Digest } from './digest.ts';
 import { FleetStore } from './fleet-store.ts';
@@ -36,11 +36,14 @@ const configurationSchema = z.object({
     .positive()
     .default(100)
     .describe('messages of telemetry that one device may send a second, for ever; a minute of it at once'),
+  MUSTER_SPOOL_FOLDER: z.string().min(1).describe('where telemetry waits while InfluxDB is away; one folder a process'),
+  MUSTER_SPOOL_MAX_MEGABYTES: z.coerce.number().int().min(1).default(1_024).describe('what it may take of the disk'),
+  MUSTER_SPOOL_MAX_DAYS: z.coerce.number().positive().default(7).describe('what has waited longer is given up'),
   MUSTER_INGESTION_ORDINAL: z.coerce.number().int().min(0).default(0).describe('which of the processes this one is'),
   MUSTER_INGESTION_REPLICAS: z.coerce.number().int().min(1).default(1).describe('how many processes there are'),
 });
 
-await runService('ingestion', configurationSchema, ({ configuration, logger, metrics }) => {
+await runService('ingestion', configurationSchema, async ({ configuration, logger, metrics }) => {
   const { MUSTER_INGESTION_ORDINAL: ordinal, MUSTER_INGESTION_REPLICAS: replicas } = configuration;
   const perSecond = configuration.MUSTER_DEVICE_MESSAGES_PER_SECOND;
   const own = brokersOf(brokerTargets(configuration), ordinal, replicas);
@@ -57,16 +60,20 @@ await runService('ingestion', configurationSchema, ({ configuration, logger, met
   const ingestionMetrics = new IngestionMetrics(metrics);
   const statistics = new Statistics(influx, ingestionMetrics, logger);
   const digest = new Digest(ingestionMetrics, logger);
-  const ingestion = new Ingestion(
-    loadTopicMap(configuration.MUSTER_TOPIC_MAP),
-    new FleetStore(database, (row, error) => logger.error({ err: error, row }, 'PostgreSQL will never take this row')),
-    tombstones,
-    ingestionMetrics,
-    logger,
-    digest,
-    { perSecond, burst: Math.max(1, perSecond * BURST_SECONDS) },
-    influx,
-  );
+  const spool = await Spool.open({
+    folder: configuration.MUSTER_SPOOL_FOLDER,
+    maxBytes: configuration.MUSTER_SPOOL_MAX_MEGABYTES * 1_000_000,
+    maxAgeDays: configuration.MUSTER_SPOOL_MAX_DAYS,
+    onEvent: (event) => logger.warn(event, 'the spool is not whole'),
+  });
+  const ingestion = new Ingestion({
+    topicMap: loadTopicMap(configuration.MUSTER_TOPIC_MAP),
+    store: new FleetStore(database, (row, error) =>
+      logger.error({ err: error, row }, 'PostgreSQL will never take this row'),
+    ),
+    ...{ tombstones, metrics: ingestionMetrics, logger, digest, influx, spool },
+    quota: { perSecond, burst: Math.max(1, perSecond * BURST_SECONDS) },
+  });
   const retention = new Retention({
     ...{ database, rules: RETENTION.ingestion, keptDays: configuration.MUSTER_RETENTION_DAYS },
     ...logRetention(logger),
@@ -98,6 +105,7 @@ await runService('ingestion', configurationSchema, ({ configuration, logger, met
       () => retention.close(),
       () => statistics.close(),
       () => ingestion.close(),
+      () => spool.close(),
       () => digest.close(),
       () => tombstones.close(),
       () => database.$disconnect(),

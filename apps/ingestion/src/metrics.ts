@@ -2,11 +2,12 @@ import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
 
 /** What is read from ingestion when its gauges are asked for. */
 export interface IngestionState {
-  /** Lines that InfluxDB has not taken yet. */
+  /** Messages that are not durable yet. */
   readonly waiting: number;
   readonly devices: number;
   /** Devices that send more than their quota. */
   readonly runaways: number;
+  readonly spool: { readonly bytes: number; readonly oldestAtMs: number | undefined; readonly isFull: boolean };
   /** Messages that a broker has sent and that are not acknowledged yet, by the broker's name. */
   readonly inHand: ReadonlyMap<string, number>;
 }
@@ -19,7 +20,15 @@ export interface Figure {
 }
 
 /** The figures that go up and down; all others only grow while the process lives. */
-export const GAUGE_FIELDS: ReadonlySet<string> = new Set(['waiting', 'devices', 'runaways', 'in_hand']);
+export const GAUGE_FIELDS: ReadonlySet<string> = new Set([
+  'waiting',
+  'devices',
+  'runaways',
+  'in_hand',
+  'spool_bytes',
+  'spool_age_seconds',
+  'spool_full',
+]);
 
 /** What ingestion counts. */
 export class IngestionMetrics {
@@ -30,9 +39,12 @@ export class IngestionMetrics {
   readonly unstampedDuplicates: Counter<'broker'>;
   readonly dropped: Counter<'broker'>;
   readonly overQuota: Counter<'broker'>;
+  readonly noRoom: Counter<'broker'>;
   readonly digestReadings: Counter<'broker'>;
   readonly deadLetters: Counter<'broker' | 'reason'>;
   readonly linesWritten: Counter;
+  readonly linesSpooled: Counter;
+  readonly linesReplayed: Counter;
   readonly writeSeconds: Histogram;
   readonly influxFailures: Counter;
   readonly postgresFailures: Counter;
@@ -47,7 +59,7 @@ export class IngestionMetrics {
       new Counter({ name: `muster_ingestion_${name}`, help, labelNames: ['broker'], registers: [registry] });
     this.messages = brokerCounter('messages_total', 'Telemetry messages received');
     this.bytes = brokerCounter('payload_bytes_total', 'Bytes of their payloads');
-    this.readings = brokerCounter('readings_total', 'Readings that InfluxDB has taken');
+    this.readings = brokerCounter('readings_total', 'Readings that InfluxDB or the spool has taken');
     this.tombstoned = brokerCounter('tombstoned_total', 'Messages of decommissioned devices, refused');
     this.unstampedDuplicates = brokerCounter(
       'unstamped_redeliveries_total',
@@ -58,8 +70,14 @@ export class IngestionMetrics {
       'over_quota_total',
       'Messages dropped because their device sends more than its quota',
     );
+    this.noRoom = brokerCounter(
+      'no_room_total',
+      'QoS 0 messages dropped because neither InfluxDB nor the spool had room',
+    );
     this.digestReadings = brokerCounter('digest_readings_total', 'Readings told to other services');
     this.linesWritten = counter('lines_written_total', 'Lines in writes that InfluxDB has answered');
+    this.linesSpooled = counter('lines_spooled_total', 'Lines that went to the spool');
+    this.linesReplayed = counter('lines_replayed_total', 'Lines from the spool that InfluxDB has taken');
     this.influxFailures = counter('influxdb_failures_total', 'Writes that InfluxDB did not take');
     this.postgresFailures = counter('postgres_failures_total', 'Writes that PostgreSQL did not take');
     this.statisticsDropped = counter('statistics_dropped_total', 'Lines of statistics that InfluxDB did not take');
@@ -91,7 +109,22 @@ export class IngestionMetrics {
       });
       this.#gauges.push([field, made]);
     };
-    gauge('waiting', 'waiting_lines', 'Lines that InfluxDB has not taken yet', (made) => made.set(read().waiting));
+    gauge('spool_bytes', 'spool_bytes', 'Bytes in the spool that InfluxDB has not taken', (made) =>
+      made.set(read().spool.bytes),
+    );
+    gauge(
+      'spool_age_seconds',
+      'spool_age_seconds',
+      'For how long the oldest telemetry in the spool has waited',
+      (made) => {
+        const { oldestAtMs } = read().spool;
+        made.set(oldestAtMs === undefined ? 0 : Math.max(0, Date.now() - oldestAtMs) / 1_000);
+      },
+    );
+    gauge('spool_full', 'spool_full', '1 while the spool has no room', (made) => made.set(read().spool.isFull ? 1 : 0));
+    gauge('waiting', 'waiting_lines', 'Lines that are neither in InfluxDB nor in the spool yet', (made) =>
+      made.set(read().waiting),
+    );
     gauge('devices', 'devices', 'Devices that have sent telemetry', (made) => made.set(read().devices));
     gauge('runaways', 'runaway_devices', 'Devices that send more than their quota', (made) =>
       made.set(read().runaways),
@@ -113,6 +146,8 @@ export class IngestionMetrics {
       ...this.#brokerCounters(),
       ['refused', this.deadLetters],
       ['lines_written', this.linesWritten],
+      ['lines_spooled', this.linesSpooled],
+      ['lines_replayed', this.linesReplayed],
       ['influx_failures', this.influxFailures],
       ['postgres_failures', this.postgresFailures],
       ['statistics_dropped', this.statisticsDropped],
@@ -146,6 +181,7 @@ export class IngestionMetrics {
       ['duplicates', this.unstampedDuplicates],
       ['dropped', this.dropped],
       ['over_quota', this.overQuota],
+      ['no_room', this.noRoom],
     ];
   }
 }

@@ -61,7 +61,13 @@ describe('what a broker says under $SYS', () => {
 describe('ingestion’s own figures', () => {
   it('stand under the broker, under the reason too where there is one, else under the instance', async () => {
     const metrics = new IngestionMetrics(new Registry());
-    metrics.observe(() => ({ waiting: 3, devices: 2, runaways: 1, inHand: new Map([['mosquitto-0', 7]]) }));
+    metrics.observe(() => ({
+      waiting: 3,
+      devices: 2,
+      runaways: 1,
+      spool: { bytes: 0, oldestAtMs: undefined, isFull: false },
+      inHand: new Map([['mosquitto-0', 7]]),
+    }));
     metrics.addBroker('mosquitto-0');
     metrics.messages.inc({ broker: 'mosquitto-0' }, 5);
     metrics.deadLetters.inc({ broker: 'mosquitto-0', reason: 'not-a-number' }, 2);

@@ -1,5 +1,5 @@
 import { escape } from '@influxdata/influxdb-client';
-import type { DeviceId, Telemetry } from '@muster/contract';
+import { isDeviceId, type DeviceId, type Telemetry } from '@muster/contract';
 
 /** The measurement that holds all telemetry; its only tag is `device`. */
 export const TELEMETRY_MEASUREMENT = 'telemetry';
@@ -27,6 +27,14 @@ export function telemetryLine(device: DeviceId, telemetry: Telemetry, epochMs: n
   if (session !== undefined) line += `,session=${session}`;
   if (seq !== undefined) line += `,seq=${seq}`;
   return `${line} ${timeText(epochMs)}`;
+}
+
+const DEVICE_OF_LINE = new RegExp(`^${TELEMETRY_MEASUREMENT},device=([^ ,]+) `);
+
+/** The device of a line of telemetry; undefined where it is none. */
+export function deviceOfLine(line: string): DeviceId | undefined {
+  const id = DEVICE_OF_LINE.exec(line)?.[1];
+  return id !== undefined && isDeviceId(id) ? id : undefined;
 }
 
 const TIME_TAIL = 1e6;

@@ -135,7 +135,7 @@ export class LocalSystem {
         this.#service(
           name,
           name === 'registry' ? ports.api : ports[name],
-          serviceEnvironment(name, engines, secrets, ports),
+          serviceEnvironment(name, engines, secrets, ports, this.#folder),
         ),
       ),
     ]);
@@ -268,6 +268,7 @@ function serviceEnvironment(
   engines: EnginePlan,
   secrets: Secrets,
   ports: Readonly<Record<PortName, number>>,
+  folder: StateFolder,
 ): Readonly<Record<string, string>> {
   const { brokers, influxdb } = engines;
   const [{ username, password } = { username: undefined, password: undefined }] = brokers.services;
@@ -292,6 +293,7 @@ function serviceEnvironment(
       ? { MUSTER_INTERNAL_TOKEN: secrets.internal }
       : {}),
     ...(service === 'alerting' ? alertingEnvironment(ports) : {}),
+    ...(service === 'ingestion' ? { MUSTER_SPOOL_FOLDER: folder.folder('spool') } : {}),
     // The registry deletes histories.
     ...(service === 'ingestion' || service === 'registry'
       ? {

@@ -1,0 +1,233 @@
+import { execFileSync } from 'node:child_process';
+import { mkdirSync } from 'node:fs';
+import { createServer, request, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import path from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { freePort, influxdbSource, startInfluxdb, type ManagedProcess } from '@muster/engines';
+import { connectAsync, type MqttClient } from 'mqtt';
+import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
+import { curl, publish, StartedSystem, stateFolder } from './system.ts';
+
+/** What stands between ingestion and InfluxDB: it lets everything through, or answers writes itself. */
+type Mood = 'through' | 'gone' | 'hangs' | { readonly status: number; readonly headers?: Record<string, string> };
+
+const account = { database: 'muster', username: 'muster', password: 'end-to-end-tests-only' };
+const SPOOL_MEGABYTES = 2;
+
+let influxd: ManagedProcess;
+let influxPort = 0;
+let metricsPort = 0;
+let proxy: Server;
+let mood: Mood = 'through';
+let system: StartedSystem;
+let isMounted = false;
+const folder = stateFolder();
+const spool = path.join(folder, 'spool');
+
+function answer(incoming: IncomingMessage, outgoing: ServerResponse): void {
+  if (mood === 'gone') {
+    incoming.socket.destroy();
+    return;
+  }
+  if (mood === 'hangs') return;
+  if (mood !== 'through' && incoming.url?.startsWith('/write') === true) {
+    incoming.resume();
+    outgoing.writeHead(mood.status, mood.headers).end('{"error":"not now"}');
+    return;
+  }
+  const { method, url, headers } = incoming;
+  const onward = request({ host: '127.0.0.1', port: influxPort, method, path: url, headers }, (answered) => {
+    outgoing.writeHead(answered.statusCode ?? 502, answered.headers);
+    answered.pipe(outgoing);
+  });
+  onward.on('error', () => outgoing.destroy());
+  incoming.pipe(onward);
+}
+
+beforeAll(async () => {
+  const influxFolder = stateFolder();
+  influxPort = await freePort();
+  const plan = { ...account, folder: path.join(influxFolder, 'data'), logFile: path.join(influxFolder, 'log') };
+  const say = (line: string): void => void process.stderr.write(`${line}\n`);
+  influxd = await startInfluxdb({ ...plan, port: influxPort }, await influxdbSource('auto', say));
+  proxy = createServer(answer);
+  const port = await freePort();
+  await new Promise<void>((resolve) => proxy.listen(port, '127.0.0.1', resolve));
+  mkdirSync(spool, { mode: 0o700 });
+  try {
+    // A disk that is really full.
+    execFileSync('mount', ['-t', 'tmpfs', '-o', `size=${SPOOL_MEGABYTES}m,mode=0700`, 'tmpfs', spool]);
+    isMounted = true;
+  } catch (error) {
+    if (process.env['CI'] === 'true') throw error;
+    process.stderr.write('no disk can be mounted here: the test of a full one is skipped\n');
+  }
+  process.env['MUSTER_INFLUXDB_URL'] = `http://127.0.0.1:${port}`;
+  process.env['MUSTER_INFLUXDB_USERNAME'] = account.username;
+  process.env['MUSTER_INFLUXDB_PASSWORD'] = account.password;
+  metricsPort = await freePort();
+  system = await StartedSystem.start(['--devices', '0', '--port', `ingestion=${metricsPort}`, '--dir', folder]);
+});
+
+afterAll(async () => {
+  await system.stop();
+  if (isMounted) execFileSync('umount', [spool]);
+  await influxd.stop(10_000);
+  proxy.closeAllConnections();
+  proxy.close();
+});
+
+afterEach(() => {
+  mood = 'through';
+});
+
+/** A device that counts what it sends, at QoS 1 each until the broker has it. */
+class Sender {
+  sent = 0;
+  #stopped = false;
+  readonly #beginMs = Date.now() - 3_600_000;
+  readonly #done: Promise<void>;
+
+  private constructor(
+    readonly device: string,
+    private readonly client: MqttClient,
+    private readonly pauseMs: number,
+  ) {
+    this.#done = this.#work();
+  }
+
+  static async start(device: string, pauseMs: number): Promise<Sender> {
+    const { urls, username, password } = system.address.broker;
+    return new Sender(device, await connectAsync(urls[0] ?? '', { username, password }), pauseMs);
+  }
+
+  /** Messages of 20 at a time, as fast as the pause lets. */
+  async #work(): Promise<void> {
+    while (!this.#stopped) {
+      const numbers = Array.from({ length: 20 }, (_, index) => this.sent + index + 1);
+      await Promise.all(
+        numbers.map(async (seq) =>
+          this.client.publishAsync(
+            `devices/${this.device}/telemetry`,
+            JSON.stringify({ temp: seq, ts: this.#beginMs + seq, session: 1, seq }),
+            { qos: 1 },
+          ),
+        ),
+      );
+      this.sent += numbers.length;
+      await delay(this.pauseMs);
+    }
+  }
+
+  async stop(): Promise<number> {
+    this.#stopped = true;
+    await this.#done;
+    await this.client.endAsync();
+    return this.sent;
+  }
+}
+
+/** Distinct sequence numbers of a device that InfluxDB has, and points: the same, or something is there twice. */
+async function stored(device: string): Promise<{ readonly numbers: number; readonly points: number }> {
+  const query = `SELECT count(distinct(seq)) AS numbers, count(seq) AS points FROM telemetry WHERE device = '${device}'`;
+  const url = `http://127.0.0.1:${influxPort}/query?${new URLSearchParams({ db: 'muster', q: query, u: account.username, p: account.password }).toString()}`;
+  const { results } = (await (await fetch(url)).json()) as { results: { series?: { values: number[][] }[] }[] };
+  const [, numbers = 0, points = 0] = results[0]?.series?.[0]?.values[0] ?? [];
+  return { numbers, points };
+}
+
+async function expectAll(device: string, sent: number): Promise<void> {
+  await vi.waitFor(async () => expect(await stored(device)).toEqual({ numbers: sent, points: sent }), {
+    timeout: 60_000,
+    interval: 250,
+  });
+}
+
+/** A figure of ingestion's metrics, the sum over its labels. */
+async function figure(name: string): Promise<number> {
+  const text = await (await fetch(`http://127.0.0.1:${metricsPort}/metrics`)).text();
+  const values = text
+    .split('\n')
+    .filter((line) => line.startsWith(`muster_ingestion_${name}`) && !line.startsWith('#'));
+  return values.reduce((sum, line) => sum + Number(line.slice(line.lastIndexOf(' ') + 1)), 0);
+}
+
+describe('none of the messages that the broker took at QoS 1 is missing, and none is there twice', () => {
+  it('when ingestion is killed with -9 again and again', { timeout: 120_000 }, async () => {
+    const sender = await Sender.start('killed', 20);
+    for (let kill = 0; kill < 4; kill += 1) {
+      await delay(1_500);
+      const earlier = system.events.length;
+      process.kill(system.pidOf('ingestion'), 'SIGKILL');
+      await vi.waitFor(
+        () => expect(system.events.slice(earlier)).toMatchObject([{ event: 'ended' }, { event: 'restarted' }]),
+        { timeout: 20_000 },
+      );
+    }
+    await expectAll('killed', await sender.stop());
+  });
+
+  it.each<[string, Mood]>([
+    ['is gone', 'gone'],
+    ['hangs', 'hangs'],
+    ['answers 503', { status: 503 }],
+    ['answers 429 and wants a pause', { status: 429, headers: { 'retry-after': '2' } }],
+    ['answers 401', { status: 401 }],
+  ])(
+    'while InfluxDB %s; ingestion is killed with -9 meanwhile, and telemetry waits in the spool',
+    { timeout: 120_000 },
+    async (name, fault) => {
+      const device = name.replaceAll(' ', '-');
+      const sender = await Sender.start(device, 20);
+      await delay(1_000);
+      mood = fault;
+      await delay(4_000);
+      process.kill(system.pidOf('ingestion'), 'SIGKILL');
+      await delay(6_000);
+      const meanwhile = (await stored(device)).numbers;
+      mood = 'through';
+      await delay(1_000);
+      const sent = await sender.stop();
+      expect(meanwhile).toBeLessThan(sent);
+      await expectAll(device, sent);
+    },
+  );
+
+  it('when PostgreSQL is killed', { timeout: 120_000 }, async () => {
+    const sender = await Sender.start('postgres-killed', 20);
+    await delay(1_000);
+    process.kill(system.pidOf('postgres'), 'SIGKILL');
+    await delay(4_000);
+    const sent = await sender.stop();
+    await expectAll('postgres-killed', sent);
+    await vi.waitFor(
+      async () =>
+        expect((await curl(system.address, '/api/v1/devices/postgres-killed')).body).toMatchObject({
+          traffic: { messages: sent, lost: 0 },
+        }),
+      { timeout: 30_000, interval: 250 },
+    );
+  });
+
+  it('when the disk of the spool is full as well: QoS 1 stays with the broker, QoS 0 is dropped and counted', async (context) => {
+    if (!isMounted) context.skip('no disk can be mounted here');
+    const sender = await Sender.start('disk-full', 5);
+    await delay(500);
+    mood = 'gone';
+    await vi.waitFor(async () => expect(await figure('spool_full')).toBe(1), { timeout: 60_000, interval: 250 });
+    await delay(1_000);
+    const droppedBefore = await figure('no_room_total');
+    for (let message = 0; message < 3; message += 1)
+      await publish(system.address, '-t', 'devices/best-effort/telemetry', '-m', '{"temp":1}', '-q', '0');
+    await vi.waitFor(async () => expect(await figure('no_room_total')).toBe(droppedBefore + 3), { timeout: 10_000 });
+    expect(await figure('in_hand')).toBeGreaterThan(0);
+    const sent = await sender.stop();
+    mood = 'through';
+    await expectAll('disk-full', sent);
+    await vi.waitFor(async () => expect([await figure('spool_full'), await figure('spool_bytes')]).toEqual([0, 0]), {
+      timeout: 20_000,
+      interval: 250,
+    });
+    expect((await stored('best-effort')).points).toBe(0);
+  }, 180_000);
+});
