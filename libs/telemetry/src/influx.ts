@@ -89,6 +89,7 @@ export class Influx {
 
   /** Writes lines of line protocol in one request, which ends as unavailable when it is aborted; never throws. */
   async write(lines: readonly string[], signal?: AbortSignal): Promise<WriteOutcome> {
+    // The client's own time limit comes later and leaves the request open: a server that hangs would gather connections.
     const abort = new AbortController();
     const end = (): void => abort.abort();
     const timer = setTimeout(() => abort.abort(TIMED_OUT), this.#timeoutMs);
@@ -112,10 +113,7 @@ export class Influx {
     });
     clearTimeout(timer);
     signal?.removeEventListener('abort', end);
-    if (outcome.kind !== 'unavailable') return outcome;
-    // The client has a time limit too, and leaves the request open: a server that hangs would gather connections.
-    end();
-    if (abort.signal.reason !== TIMED_OUT) return outcome;
+    if (outcome.kind !== 'unavailable' || abort.signal.reason !== TIMED_OUT) return outcome;
     return { kind: 'unavailable', reason: `InfluxDB did not answer within ${this.#timeoutMs} ms` };
   }
 

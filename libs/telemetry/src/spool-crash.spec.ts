@@ -1,5 +1,16 @@
 import { execFileSync, spawn } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readdirSync, rmSync, statfsSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statfsSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { open, type FileHandle } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -58,22 +69,25 @@ for (;;) {
 describe('a process that appends and is killed', () => {
   it('loses nothing that was durable, and delivers nothing twice but what it had just delivered', async () => {
     const folder = mkdtempSync(path.join(tmpdir(), 'spool-'));
+    const reports = mkdtempSync(path.join(tmpdir(), 'reports-'));
     const durable = new Set<number>();
     const delivered = new Map<number, number>();
     const jiti = pathToFileURL(path.resolve('node_modules/jiti/lib/jiti.mjs')).href;
     for (let round = 0; round < 6; round += 1) {
       const first = Math.max(-1, ...durable) + 1_000;
       const args = ['--input-type=module', '-e', APPENDER, jiti, path.join(import.meta.dirname, 'spool.ts'), folder];
-      const child = spawn(process.execPath, [...args, String(first)], { stdio: ['ignore', 'pipe', 'inherit'] });
+      const report = path.join(reports, `${round}`);
+      const output = openSync(report, 'a');
+      const child = spawn(process.execPath, [...args, String(first)], { stdio: ['ignore', output, 'inherit'] });
+      closeSync(output);
       cleanUps.push(() => child.kill('SIGKILL'));
-      let said = '';
-      const beforeMs = Date.now();
-      child.stdout.setEncoding('utf8').on('data', (text: string) => (said += text));
       const ended = new Promise((resolve) => child.once('close', resolve));
-      while (said.split('\n').length < 100 && Date.now() - beforeMs < 20_000) await delay(5);
+      const beforeMs = Date.now();
+      while (statSync(report).size < 2_000 && Date.now() - beforeMs < 20_000) await delay(5);
       await delay(20 * round);
       child.kill('SIGKILL');
       await ended;
+      const said = readFileSync(report, 'utf8');
       for (const line of said.split('\n')) {
         const [word, number] = line.split(' ');
         if (word === 'durable') durable.add(Number(number));
@@ -139,13 +153,15 @@ describe('a disk', () => {
   it('that takes a record piece by piece has it whole in the end', async () => {
     const spool = await openIn(mkdtempSync(path.join(tmpdir(), 'spool-')));
     const methods = await fileMethods();
-    const write = methods.write as (...args: readonly unknown[]) => ReturnType<FileHandle['write']>;
+    const { write } = methods as unknown as {
+      readonly write: (...given: unknown[]) => ReturnType<FileHandle['write']>;
+    };
     const spy = vi.spyOn(methods, 'write').mockImplementation(function (
       this: FileHandle,
       ...[bytes, offset, length, position]: readonly unknown[]
     ) {
       return write.call(this, bytes, offset, Math.min(Number(length), 7), position);
-    } as FileHandle['write']);
+    });
     cleanUps.push(() => spy.mockRestore());
     await Promise.all([spool.append(Buffer.from('x'.repeat(100))), spool.append(Buffer.from('y'))]);
     const found: string[] = [];
