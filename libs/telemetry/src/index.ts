@@ -1,4 +1,3 @@
-export * from './batch-writer.ts';
 export * from './history.ts';
 export * from './influx.ts';
 export * from './line-protocol.ts';
