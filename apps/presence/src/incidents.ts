@@ -1,4 +1,4 @@
-import { appendEvents, type Prisma, type PrismaClient } from '@muster/database';
+import { Prisma, type PrismaClient } from '@muster/database';
 import AsyncLock from 'async-lock';
 import type { BrokerVerdict, Uptime } from './broker-condition.ts';
 import type { Leadership } from './leadership.ts';
@@ -39,10 +39,11 @@ export class Incidents {
 
   /** Keeps what a broker has told of its uptime. */
   async told(broker: string, { uptimeMs, toldAtMs }: Uptime): Promise<void> {
-    const told = { uptimeMs, toldAt: new Date(toldAtMs) };
-    await this.#write((transaction) =>
-      transaction.presenceBroker.upsert({ where: { broker }, create: { broker, ...told }, update: told }),
-    );
+    await this.#write(Prisma.sql`
+      INSERT INTO presence_broker (broker, uptime_ms, told_at)
+      SELECT ${broker}, ${BigInt(Math.round(uptimeMs))}::bigint, ${new Date(toldAtMs)}::timestamptz FROM held
+      ON CONFLICT (broker) DO UPDATE SET uptime_ms = excluded.uptime_ms, told_at = excluded.told_at
+      RETURNING NULL::bigint AS id`);
   }
 
   /** Takes that a broker was lost or started anew, with how many devices were behind it: none, and it is no incident. */
@@ -51,23 +52,21 @@ export class Incidents {
     { kind, fromMs }: Exclude<BrokerVerdict, { kind: 'back' }>,
     devices: number,
   ): Promise<void> {
-    const event = { kind: 'incident' as const, device: null, data: { broker, kind, devices } };
     await this.#turns.acquire(broker, async () => {
       const open = this.#open.get(broker);
       if (open === undefined) {
         if (devices === 0) return;
-        const id = await this.#write(async (transaction) => {
-          const data = { broker, kind, from: new Date(fromMs), devices };
-          const incident = await transaction.incident.create({ data });
-          await appendEvents(transaction, [event]);
-          return incident.id;
-        });
+        const from = new Date(fromMs);
+        const made = Prisma.sql`
+          INSERT INTO incident (broker, kind, "from", devices)
+          SELECT ${broker}, ${kind}, ${from}::timestamptz, ${devices}::int FROM held RETURNING id`;
+        const id = await this.#write(made, { broker, kind, devices });
+        if (id === null) throw new Error('PostgreSQL gave an incident no id');
         this.#open.set(broker, { id, fromMs });
       } else if (kind === 'restarted') {
-        await this.#write(async (transaction) => {
-          await transaction.incident.update({ where: { id: open.id }, data: { kind } });
-          await appendEvents(transaction, [event]);
-        });
+        const changed = Prisma.sql`
+          UPDATE incident SET kind = ${kind} FROM held WHERE id = ${open.id} RETURNING id`;
+        await this.#write(changed, { broker, kind, devices });
       }
     });
   }
@@ -77,21 +76,29 @@ export class Incidents {
     await this.#turns.acquire(broker, async () => {
       const open = this.#open.get(broker);
       if (open === undefined) return;
-      await this.#write(async (transaction) => {
-        await transaction.incident.update({ where: { id: open.id }, data: { until: new Date(nowMs), lost } });
-        const data = { broker, kind: 'back' as const, devices: lost };
-        await appendEvents(transaction, [{ kind: 'incident', device: null, data }]);
-      });
+      const until = new Date(nowMs);
+      const ended = Prisma.sql`
+        UPDATE incident SET until = ${until}::timestamptz, lost = ${lost}::int FROM held WHERE id = ${open.id} RETURNING id`;
+      await this.#write(ended, { broker, kind: 'back', devices: lost });
       this.#open.delete(broker);
     });
   }
 
-  /** One transaction of the active process; of any other, nothing is done. */
-  async #write<Result>(work: (transaction: Prisma.TransactionClient) => Promise<Result>): Promise<Result> {
-    return this.database.$transaction(async (transaction) => {
-      const held = await transaction.$queryRaw<unknown[]>(this.leadership.held);
-      if (held.length === 0) throw this.leadership.deposed();
-      return work(transaction);
-    });
+  /**
+   * Makes a change, which depends on `held`, and puts an event on record with it; answers the id that the change returns.
+   * One statement: a process that hangs amid a transaction would hold the lock that its successor waits for.
+   */
+  async #write(
+    change: Prisma.Sql,
+    event?: { readonly broker: string; readonly kind: 'lost' | 'restarted' | 'back'; readonly devices: number },
+  ): Promise<bigint | null> {
+    const [row] = await this.database.$queryRaw<{ id: bigint | null }[]>`
+      WITH held AS MATERIALIZED (${this.leadership.held}), change AS (${change}), told AS (
+        INSERT INTO event (kind, data)
+        SELECT 'incident', ${JSON.stringify(event ?? null)}::jsonb FROM held WHERE ${event !== undefined}
+      )
+      SELECT (SELECT id FROM change) AS id FROM held`;
+    if (row === undefined) throw this.leadership.deposed();
+    return row.id;
   }
 }

@@ -67,7 +67,8 @@ export class Leadership {
 
   /**
    * Gives a row while this process is the active one, for a statement to depend on: a process that becomes active takes
-   * its epoch behind this lock, or before it, and then there is no row.
+   * its epoch behind this lock, or before it, and then there is no row. Each is a transaction of its own: whoever hangs
+   * amid one would hold up its successor.
    */
   get held(): Prisma.Sql {
     return Prisma.sql`SELECT 1 FROM presence_leader WHERE epoch = ${this.#epoch ?? 0n} FOR SHARE`;

@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import { createServer, type AddressInfo, type Socket } from 'node:net';
 import { describe, expect, inject, it } from 'vitest';
 import { ChannelFollower } from './channel.ts';
@@ -33,6 +34,23 @@ describe('a statement of a service', () => {
     await expect(stuck).rejects.toThrow('statement timeout');
     await database.$executeRaw`DROP TABLE locked`;
     await database.$disconnect();
+  });
+
+  it('whose process hangs amid a transaction lets go what that has locked', async () => {
+    const hung = openDatabase(url, 'test', 1, 200);
+    const other = openDatabase(url, 'test', 1);
+    await other.$executeRaw`CREATE TABLE hung ()`;
+    const transaction = hung.$transaction(async (client) => {
+      await client.$executeRaw`LOCK TABLE hung`;
+      await delay(1_500);
+      await client.$queryRaw`SELECT 1`;
+    });
+    const failed = expect(transaction).rejects.toThrow();
+    await delay(100);
+    await other.$executeRaw`DROP TABLE hung`;
+    await failed;
+    expect(await hung.$queryRaw`SELECT 1 AS one`).toEqual([{ one: 1 }]);
+    await Promise.all([hung.$disconnect(), other.$disconnect()]);
   });
 });
 

@@ -16,7 +16,13 @@ export function connectionOptions(url: string, name: string): ClientConfig {
   };
 }
 
-/** Ends a statement that is stuck with an error: the server does, and should it be stuck itself, the client. */
+/**
+ * Ends a statement that is stuck with an error: the server does, and should it be stuck itself, the client. A transaction
+ * whose process hangs ends as well: what it has locked, others wait for.
+ */
 export function statementLimit(limitMs: number): ClientConfig {
-  return { statement_timeout: limitMs, query_timeout: limitMs + ANSWER_GRACE_MS };
+  return {
+    ...{ statement_timeout: limitMs, idle_in_transaction_session_timeout: limitMs },
+    query_timeout: limitMs + ANSWER_GRACE_MS,
+  };
 }
