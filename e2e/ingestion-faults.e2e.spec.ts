@@ -62,6 +62,8 @@ beforeAll(async () => {
     if (process.env['CI'] === 'true') throw error;
     process.stderr.write('no disk can be mounted here: the test of a full one is skipped\n');
   }
+  // One device sends what a fleet does.
+  process.env['MUSTER_DEVICE_MESSAGES_PER_SECOND'] = '100000';
   process.env['MUSTER_INFLUXDB_URL'] = `http://127.0.0.1:${port}`;
   process.env['MUSTER_INFLUXDB_USERNAME'] = account.username;
   process.env['MUSTER_INFLUXDB_PASSWORD'] = account.password;
@@ -155,7 +157,7 @@ async function figure(name: string): Promise<number> {
 describe('none of the messages that the broker took at QoS 1 is missing, and none is there twice', () => {
   it('when ingestion is killed with -9 again and again', { timeout: 120_000 }, async () => {
     const sender = await Sender.start('killed', 20);
-    for (let kill = 0; kill < 4; kill += 1) {
+    for (let kill = 0; kill < 3; kill += 1) {
       await delay(1_500);
       const earlier = system.events.length;
       process.kill(system.pidOf('ingestion'), 'SIGKILL');
@@ -168,30 +170,27 @@ describe('none of the messages that the broker took at QoS 1 is missing, and non
   });
 
   it.each<[string, Mood]>([
-    ['is gone', 'gone'],
-    ['hangs', 'hangs'],
+    ['is gone, and ingestion is killed meanwhile', 'gone'],
+    ['hangs, and ingestion is killed meanwhile', 'hangs'],
     ['answers 503', { status: 503 }],
     ['answers 429 and wants a pause', { status: 429, headers: { 'retry-after': '2' } }],
     ['answers 401', { status: 401 }],
-  ])(
-    'while InfluxDB %s; ingestion is killed with -9 meanwhile, and telemetry waits in the spool',
-    { timeout: 120_000 },
-    async (name, fault) => {
-      const device = name.replaceAll(' ', '-');
-      const sender = await Sender.start(device, 20);
-      await delay(1_000);
-      mood = fault;
-      await delay(4_000);
-      process.kill(system.pidOf('ingestion'), 'SIGKILL');
-      await delay(6_000);
-      const meanwhile = (await stored(device)).numbers;
-      mood = 'through';
-      await delay(1_000);
-      const sent = await sender.stop();
-      expect(meanwhile).toBeLessThan(sent);
-      await expectAll(device, sent);
-    },
-  );
+  ])('while InfluxDB %s: telemetry waits in the spool', { timeout: 120_000 }, async (name, fault) => {
+    const device = name.replaceAll(/\W+/g, '-');
+    const sender = await Sender.start(device, 20);
+    await delay(1_000);
+    mood = fault;
+    await delay(4_000);
+    // Not each time: what is killed six times within a minute is given up.
+    if (name.endsWith('killed meanwhile')) process.kill(system.pidOf('ingestion'), 'SIGKILL');
+    await delay(6_000);
+    const meanwhile = (await stored(device)).numbers;
+    mood = 'through';
+    await delay(1_000);
+    const sent = await sender.stop();
+    expect(meanwhile).toBeLessThan(sent);
+    await expectAll(device, sent);
+  });
 
   it('when PostgreSQL is killed', { timeout: 120_000 }, async () => {
     const sender = await Sender.start('postgres-killed', 20);

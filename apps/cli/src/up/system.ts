@@ -293,7 +293,7 @@ function serviceEnvironment(
       ? { MUSTER_INTERNAL_TOKEN: secrets.internal }
       : {}),
     ...(service === 'alerting' ? alertingEnvironment(ports) : {}),
-    ...(service === 'ingestion' ? { MUSTER_SPOOL_FOLDER: folder.folder('spool') } : {}),
+    ...(service === 'ingestion' ? ingestionEnvironment(folder) : {}),
     // The registry deletes histories.
     ...(service === 'ingestion' || service === 'registry'
       ? {
@@ -303,6 +303,14 @@ function serviceEnvironment(
           MUSTER_INFLUXDB_PASSWORD: influxdb.password,
         }
       : {}),
+  };
+}
+
+function ingestionEnvironment(folder: StateFolder): Readonly<Record<string, string>> {
+  const { MUSTER_DEVICE_MESSAGES_PER_SECOND: quota } = process.env;
+  return {
+    MUSTER_SPOOL_FOLDER: folder.folder('spool'),
+    ...(quota === undefined ? {} : { MUSTER_DEVICE_MESSAGES_PER_SECOND: quota }),
   };
 }
 
