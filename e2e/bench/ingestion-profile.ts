@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { SourceMap } from 'node:module';
 import path from 'node:path';
 import { rounded, say } from './figures.ts';
@@ -12,6 +12,7 @@ const PHASE_MS = 8_000;
 const SAMPLE_US = 500;
 const OTHERS = 'other threads (collection, compilation)';
 const ROOT = path.join(import.meta.dirname, '../..');
+const CACHE = path.join(ROOT, 'node_modules/.cache/bench');
 
 /** The sources of a bundle, by the map that lies beside it. */
 function sourcesOf(bundle: string): SourceOf {
@@ -20,7 +21,7 @@ function sourcesOf(bundle: string): SourceOf {
   return ({ url, lineNumber, columnNumber }) => {
     if (!url.endsWith(path.basename(bundle))) return undefined;
     const entry = map.findEntry(lineNumber, columnNumber);
-    return 'originalSource' in entry ? entry.originalSource : undefined;
+    return 'originalSource' in entry ? path.resolve(path.dirname(bundle), entry.originalSource) : undefined;
   };
 }
 
@@ -40,6 +41,7 @@ async function profiled(bench: TelemetryBench, qos: 0 | 1, sourceOf: SourceOf): 
     const phase = await bench.phase(ingestion, { devices: DEVICES, perSecond: benchRate(), durationMs: PHASE_MS, qos });
     const mainUs = ((mainThreadMs(ingestion.pid) - before) * 1_000) / phase.sent;
     const { profile } = (await inspector.ask('Profiler.stop')) as { profile: CpuProfile };
+    writeFileSync(path.join(CACHE, `ingestion-qos${qos}.cpuprofile`), JSON.stringify(profile));
     const stages = Object.fromEntries(
       [...sharesOf(profile, sourceOf)].map(([stage, share]) => [stage, rounded(share * mainUs)]),
     );
@@ -49,9 +51,10 @@ async function profiled(bench: TelemetryBench, qos: 0 | 1, sourceOf: SourceOf): 
 
 /**
  * Where the time of ingestion goes, by stage: a profile of its main thread under load, at each level of QoS, with shares
- * scaled to the processor time that it used. The profiler's own cost is in it.
+ * scaled to the processor time that it used. The profiler's own cost is in it. The profiles are kept for a look by function.
  */
 export async function measure(): Promise<unknown> {
+  mkdirSync(CACHE, { recursive: true });
   const bench = await TelemetryBench.start(DEVICES);
   try {
     const sourceOf = sourcesOf(path.join(ROOT, 'apps/ingestion/dist/main.js'));

@@ -27,6 +27,7 @@ export async function measure(): Promise<unknown> {
         say(
           `round ${round}  ${devices} devices  ${rounded(us.consumer)} µs a message, the broker ${rounded(us.broker)} µs, ${Math.round(reachedPerSecond)}/s, ${Math.round(peakResidentBytes / 1e6)} MB${isComplete ? '' : `   DOES NOT COUNT: ${stored} of ${sent} stored`}`,
         );
+        if (!isComplete) say(`  ${await bench.drops()}`);
       }
     }
     const base = rounds.filter(({ devices }) => devices === DEVICES[0]);

@@ -40,6 +40,7 @@ async function oneRound(bench: TelemetryBench, telegraf: Consumer | undefined, i
     const theirs =
       telegraf === undefined || isBackwards ? theirsFirst : await bench.phase(telegraf, { ...traffic, qos });
     say(line(`  QoS ${qos}  ingestion`, ours));
+    if (!ours.isComplete) say(`  ${await bench.drops()}`);
     if (theirs !== undefined) say(line(`  QoS ${qos}  Telegraf `, theirs));
     rounds.push({ qos, ours, telegraf: theirs });
   }

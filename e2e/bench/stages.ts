@@ -25,7 +25,7 @@ const STAGES: readonly (readonly [stage: string, file: RegExp])[] = [
     'receive: mqtt.js',
     /node_modules\/(mqtt|mqtt-packet|readable-stream|bl|number-allocator|lru-cache|worker-timers)\//,
   ],
-  ['topic to device', /libs\/contract\/src\/topic/],
+  ['topic to device', /libs\/contract\/src\/(topic|recently-used|device-id)/],
   ['decode the payload', /libs\/contract\/src\/|node_modules\/zod\//],
   ['count (metrics)', /node_modules\/(prom-client|tdigest)\/|ingestion\/src\/metrics/],
   ['quota, sequence, clock, lateness', /ingestion\/src\/(quota|sequence|clock-offset|lateness|reading-time|listening)/],

@@ -24,6 +24,8 @@ const STALLED_MS = 20_000;
 const SETTLE_MS = 1_000;
 const MEMORY_INTERVAL_MS = 100;
 const IDLE_MS = 5_000;
+/** Figures of the broker and of ingestion come every 10 s. */
+const STATISTICS_MS = 21_000;
 const AT_ONCE = 10_000;
 
 /** Who takes telemetry from the broker into InfluxDB. */
@@ -157,6 +159,18 @@ export class TelemetryBench {
     }
   }
 
+  /** What ingestion and the broker have counted by themselves of what they dropped or refused, since they started. */
+  async drops(): Promise<string> {
+    await delay(STATISTICS_MS);
+    const last = async (measurement: string, field: string): Promise<number> =>
+      (await this.#value(`SELECT last("${field}") FROM "${measurement}" WHERE time > now() - 1m`)) ?? 0;
+    const [received, dropped, overQuota, refused, byBroker] = await Promise.all([
+      ...['messages', 'dropped', 'over_quota', 'refused_total'].map((field) => last('ingestion', field)),
+      last('broker', 'publish_dropped'),
+    ]);
+    return `ingestion has received ${received} in all, dropped ${dropped} of QoS 0 because too many were in hand, ${overQuota} beyond the quota, refused ${refused}; the broker has dropped ${byBroker}`;
+  }
+
   async stop(): Promise<void> {
     this.publisher.disconnect();
     await this.system.stop();
@@ -203,9 +217,8 @@ export class TelemetryBench {
     let stored = 0;
     let changedAtMs = Date.now();
     for (;;) {
-      const askedAtMs = Date.now();
       const now = await this.#count(measurement, report.startAtMs, report.endedAtMs + 1);
-      if (now !== stored) changedAtMs = askedAtMs;
+      if (now !== stored) changedAtMs = Date.now();
       stored = now;
       if (stored >= report.count || Date.now() - changedAtMs > STALLED_MS) return { stored, storedAtMs: changedAtMs };
       await delay(POLL_MS);
@@ -214,14 +227,22 @@ export class TelemetryBench {
 
   /** Points with device times between two moments. */
   async #count(measurement: string, fromMs: number, toMs: number): Promise<number> {
+    return (
+      (await this.#value(
+        `SELECT count("seq") FROM "${measurement}" WHERE time >= ${fromMs}ms AND time <= ${toMs}ms`,
+      )) ?? 0
+    );
+  }
+
+  /** The one value that a query gives; undefined where it gives none. */
+  async #value(query: string): Promise<number | undefined> {
     const { url, database, username, password } = this.system.address.influxdb;
-    const query = `SELECT count("seq") FROM "${measurement}" WHERE time >= ${fromMs}ms AND time <= ${toMs}ms`;
     const answer = await fetch(`${url}/query?db=${database}&epoch=ms&q=${encodeURIComponent(query)}`, {
       headers: { authorization: `Basic ${Buffer.from(`${username}:${password}`).toString('base64')}` },
     });
     const { results } = (await answer.json()) as {
       readonly results: readonly { readonly series?: readonly { readonly values: readonly [number, number][] }[] }[];
     };
-    return results[0]?.series?.[0]?.values[0]?.[1] ?? 0;
+    return results[0]?.series?.[0]?.values[0]?.[1];
   }
 }
