@@ -1,18 +1,13 @@
-import { readFileSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 import { connectAsync } from 'mqtt';
 import { StartedSystem, stateFolder } from '../system.ts';
 import { atRate, quantile, rounded, say } from './figures.ts';
+import { processorMs } from './processor.ts';
 
 const TELEMETRY_RATE = 2_000;
 const DEVICES = 1_000;
 const ROUNDS = 5;
 const PHASE_MS = 6_000;
-
-/** Milliseconds of processor that the broker, which has one thread, has used: the scheduler counts nanoseconds. */
-function processorMs(pid: number): number {
-  return Number(readFileSync(`/proc/${pid}/schedstat`, 'utf8').split(' ')[0]) / 1e6;
-}
 
 /**
  * What the broker pays for telemetry that ingestion alone reads, and for each further consumer of the digest: its

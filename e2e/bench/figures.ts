@@ -22,6 +22,27 @@ export function spreadOf(durationsMs: readonly number[]): Spread {
   };
 }
 
+/** What some rounds gave. */
+export interface Range {
+  readonly median: number;
+  readonly min: number;
+  readonly max: number;
+}
+
+/** Sums rounds up. */
+export function rangeOf(values: readonly number[]): Range {
+  return {
+    median: rounded(quantile(values, 0.5)),
+    min: rounded(quantile(values, 0)),
+    max: rounded(quantile(values, 1)),
+  };
+}
+
+/** A range as a line of a bench shows it. */
+export function told({ median, min, max }: Range): string {
+  return `${median} (${min} to ${max})`;
+}
+
 /** To two digits behind the point. */
 export function rounded(value: number): number {
   return Math.round(value * 100) / 100;

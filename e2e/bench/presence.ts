@@ -1,12 +1,11 @@
-import { on, once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { FleetSummary } from '@muster/contract';
 import mqtt from 'mqtt';
 import { generate, parser } from 'mqtt-packet';
-import { WebSocket } from 'ws';
 import { curl, StartedSystem, stateFolder, type ReadyLine } from '../system.ts';
 import { atRate, quantile, rounded, say, spreadOf } from './figures.ts';
+import { Inspector } from './inspector.ts';
 
 const DEVICES = 10_000;
 /** Connections that are made at once: as many as a broker's backlog takes. */
@@ -113,43 +112,16 @@ interface Memory {
   readonly residentBytes: number;
 }
 
-async function debuggerTargets(): Promise<unknown> {
-  for (let attempt = 0; attempt < 100; attempt += 1) {
-    try {
-      return await (await fetch('http://127.0.0.1:9229/json')).json();
-    } catch {
-      // It opens a moment after the signal.
-      await delay(100);
-    }
-  }
-  throw new Error('the debugger of the service did not open at 127.0.0.1:9229 within 10 s; is another one open there?');
-}
-
-/** What a service keeps in memory: its own debugger, opened by a signal, collects its garbage first. */
+/** What a service keeps in memory: its own debugger collects its garbage first. */
 async function memoryOf(pid: number): Promise<Memory> {
-  process.kill(pid, 'SIGUSR1');
-  const targets = await debuggerTargets();
-  const [{ webSocketDebuggerUrl }] = targets as [{ webSocketDebuggerUrl: string }];
-  const socket = new WebSocket(webSocketDebuggerUrl);
-  await once(socket, 'open');
-  const ask = async (id: number, method: string, params: object = {}): Promise<unknown> => {
-    socket.send(JSON.stringify({ id, method, params }));
-    for await (const [data] of on(socket, 'message')) {
-      const answer = JSON.parse(String(data)) as { id?: number; result: unknown };
-      if (answer.id === id) return answer.result;
-    }
-    throw new Error('the debugger has gone');
-  };
-  try {
-    await ask(1, 'HeapProfiler.collectGarbage');
-    await ask(2, 'HeapProfiler.collectGarbage');
+  return Inspector.use(pid, async (inspector) => {
+    await inspector.ask('HeapProfiler.collectGarbage');
+    await inspector.ask('HeapProfiler.collectGarbage');
     const expression = 'JSON.stringify(process.memoryUsage())';
-    const { result } = (await ask(3, 'Runtime.evaluate', { expression })) as { result: { value: string } };
+    const { result } = (await inspector.ask('Runtime.evaluate', { expression })) as { result: { value: string } };
     const { heapUsed, external, rss } = JSON.parse(result.value) as Record<'heapUsed' | 'external' | 'rss', number>;
     return { liveBytes: heapUsed + external, residentBytes: rss };
-  } finally {
-    socket.close();
-  }
+  });
 }
 
 /**
