@@ -8,7 +8,7 @@ import type { Downlink } from '../downlink/downlink.ts';
 const TRY_EVERY_MS = 1_000;
 
 /** A device that may look connected. */
-interface Presence {
+export interface SeeminglyPresent {
   readonly device: DeviceId;
   readonly session: bigint | null;
   readonly evidence: Evidence;
@@ -16,13 +16,37 @@ interface Presence {
   readonly since: Date;
 }
 
+/** The session that ends with an account, and when that was looked up. */
+export interface EndingSession {
+  readonly session: bigint | null;
+  readonly lookedAtMs: number;
+}
+
 /** A device of which it is yet to be said that it is not there. */
 interface Waiting {
   /** Of the accounts with which it is disconnected. */
   readonly version: bigint;
-  /** The session that ends, and when that was looked up. */
-  session: bigint | null;
-  lookedAtMs: number;
+  ending: EndingSession;
+}
+
+/**
+ * What is to be done for a device whose account is gone: `wait` until its broker has taken that, `publish` that it is not
+ * there, or nothing any more, because it does not look connected, its broker was taken out and tells nobody of it, or it
+ * has connected since with what it has been given. Where it numbers no sessions its birth says so.
+ * @param isBrokerKnown whether the broker at which it was heard last is one of those that are configured
+ * @param isTaken whether that broker goes by accounts without the old one
+ */
+export function standInStep(
+  present: SeeminglyPresent | undefined,
+  before: EndingSession,
+  { isBrokerKnown, isTaken }: { readonly isBrokerKnown: boolean; readonly isTaken: boolean },
+): 'wait' | 'publish' | 'nothing' {
+  if (present === undefined || !isBrokerKnown) return 'nothing';
+  if (!isTaken) return 'wait';
+  const { session, reason, evidence, since } = present;
+  const isBornAnew = session === null && reason === 'birth' && !evidence.retained;
+  const isBack = session !== before.session || (isBornAnew && since.getTime() > before.lookedAtMs);
+  return isBack ? 'nothing' : 'publish';
 }
 
 /**
@@ -62,7 +86,7 @@ export class StandInWill {
    */
   async follow(devices: readonly DeviceId[], version: bigint): Promise<void> {
     for (const { device, session } of await this.#present(devices))
-      this.#waiting.set(device, { version, session, lookedAtMs: Date.now() });
+      this.#waiting.set(device, { version, ending: { session, lookedAtMs: Date.now() } });
     await this.#tryAll();
   }
 
@@ -93,18 +117,16 @@ export class StandInWill {
       await Promise.all(
         [...this.#waiting].map(async ([device, waiting]) => {
           const one = present.get(device);
-          // A broker that was taken out tells nobody of it.
-          if (one === undefined || !this.downlink.brokers.includes(one.evidence.broker)) {
-            this.#waiting.delete(device);
-            return;
-          }
-          if (!taken.has(`${waiting.version} ${one.evidence.broker}`)) {
+          const step = standInStep(one, waiting.ending, {
+            isBrokerKnown: one !== undefined && this.downlink.brokers.includes(one.evidence.broker),
+            isTaken: one !== undefined && taken.has(`${waiting.version} ${one.evidence.broker}`),
+          });
+          if (one !== undefined && step === 'wait') {
             // Until then it may come and go with what it had.
-            waiting.session = one.session;
-            waiting.lookedAtMs = lookedAtMs;
+            waiting.ending = { session: one.session, lookedAtMs };
             return;
           }
-          if (!isBack(one, waiting)) {
+          if (one !== undefined && step === 'publish') {
             const { outcome } = await this.#publish(one, 'unexpected', true);
             if (outcome === 'away') return;
             if (outcome === 'refused')
@@ -119,7 +141,7 @@ export class StandInWill {
   }
 
   /** The versions that devices wait for, with each of their brokers that has taken it. */
-  async #taken(present: ReadonlyMap<DeviceId, Presence>): Promise<ReadonlySet<string>> {
+  async #taken(present: ReadonlyMap<DeviceId, SeeminglyPresent>): Promise<ReadonlySet<string>> {
     const brokers = [...new Set([...present.values()].map(({ evidence }) => evidence.broker))];
     const versions = [...new Set([...this.#waiting.values()].map(({ version }) => version))];
     const states = await Promise.all(
@@ -132,17 +154,17 @@ export class StandInWill {
   }
 
   /** Those of some devices that look connected, or would if their broker were heard. */
-  async #present(devices: readonly DeviceId[]): Promise<readonly Presence[]> {
+  async #present(devices: readonly DeviceId[]): Promise<readonly SeeminglyPresent[]> {
     if (devices.length === 0) return [];
     // Nothing is retained for a device that is being taken out of service: it would be its ghost.
-    return this.database.$queryRaw<Presence[]>`
+    return this.database.$queryRaw<SeeminglyPresent[]>`
       SELECT presence.device, presence.session, presence.evidence, presence.reason, presence.since FROM presence
       WHERE presence.device = ANY(${[...devices]}::text[]) AND presence.state IN ('online', 'stale', 'asleep', 'unknown')
         AND NOT EXISTS (SELECT 1 FROM tombstone WHERE tombstone.device = presence.device)`;
   }
 
   async #publish(
-    { device, session, evidence }: Presence,
+    { device, session, evidence }: SeeminglyPresent,
     reason: 'unexpected' | 'shutdown',
     retain: boolean,
   ): Promise<PublishResult> {
@@ -153,10 +175,4 @@ export class StandInWill {
       retain,
     });
   }
-}
-
-/** Whether a device has connected since it was looked up; where it numbers no sessions its birth says so. */
-function isBack({ session, reason, evidence, since }: Presence, before: Waiting): boolean {
-  if (session !== before.session) return true;
-  return session === null && reason === 'birth' && !evidence.retained && since.getTime() > before.lookedAtMs;
 }
