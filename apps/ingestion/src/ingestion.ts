@@ -18,6 +18,7 @@ import type { TombstoneSet } from '@muster/database';
 import { logConnectionEvent, type Logger } from '@muster/service';
 import { BatchWriter, telemetryLine, type Influx } from '@muster/telemetry';
 import pRetry from 'p-retry';
+import { canaryTopic, isCanaryTopic, type Canary } from './canary.ts';
 import { clockOffsetAfter } from './clock-offset.ts';
 import type { Digest } from './digest.ts';
 import { admittedReadings, Fleet, newFigures, type KnownDevice } from './fleet.ts';
@@ -61,6 +62,7 @@ export class Ingestion {
     private readonly logger: Logger,
     private readonly digest: Digest,
     private readonly quota: Quota,
+    private readonly canary: Pick<Canary, 'lineOf'>,
     influx: Influx,
   ) {
     this.#writer = new BatchWriter({
@@ -111,7 +113,11 @@ export class Ingestion {
           sessionExpirySeconds: SESSION_EXPIRY_SECONDS,
           statusTopic: 'muster/services/ingestion',
           // Retained telemetry is old: what was live when it was published has come through the session.
-          subscriptions: filters.map((filter) => ({ filter, qos: 1, retainHandling: 2 })),
+          subscriptions: [...filters, canaryTopic(broker.name)].map((filter) => ({
+            filter,
+            qos: 1,
+            retainHandling: 2,
+          })),
           onMessage: (message, settle) => this.#receive(message, this.#attending(message.broker, settle)),
           onEvent: (event) => {
             if (event.kind === 'dropped') this.metrics.dropped.inc({ broker: event.broker });
@@ -152,6 +158,10 @@ export class Ingestion {
 
   #receive(message: ReceivedMessage, settle: Settle): void {
     const { broker } = message;
+    if (isCanaryTopic(message.topic)) {
+      this.#receiveCanary(message, settle);
+      return;
+    }
     this.metrics.messages.inc({ broker });
     this.metrics.bytes.inc({ broker }, message.payload.length);
     const match = this.topicMap.match(message.topic);
@@ -172,6 +182,14 @@ export class Ingestion {
     } else {
       this.#decode(match.device.id, match.entry, message, settle);
     }
+  }
+
+  /** It takes the way of telemetry, but is none: neither counted nor told. */
+  #receiveCanary(message: ReceivedMessage, settle: Settle): void {
+    const line = this.canary.lineOf(message);
+    const { connection } = message;
+    if (line === undefined) settle('acknowledge');
+    else this.#writer.add({ line, isObsolete: () => connection.isLost, done: () => settle('acknowledge') });
   }
 
   #decode(id: DeviceId, entry: TelemetryEntry, message: ReceivedMessage, settle: Settle): void {

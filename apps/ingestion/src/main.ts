@@ -14,6 +14,7 @@ import {
 } from '@muster/service';
 import { Influx } from '@muster/telemetry';
 import { z } from 'zod';
+import { Canary, CanaryMetrics } from './canary.ts';
 import { Digest } from './digest.ts';
 import { FleetStore } from './fleet-store.ts';
 import { Ingestion } from './ingestion.ts';
@@ -57,6 +58,12 @@ await runService('ingestion', configurationSchema, ({ configuration, logger, met
   const ingestionMetrics = new IngestionMetrics(metrics);
   const statistics = new Statistics(influx, ingestionMetrics, logger);
   const digest = new Digest(ingestionMetrics, logger);
+  const canary = new Canary({
+    publish: (broker, topic, payload, expirySeconds) => digest.publish(broker, topic, payload, expirySeconds),
+    influx,
+    metrics: new CanaryMetrics(metrics),
+    logger,
+  });
   const ingestion = new Ingestion(
     loadTopicMap(configuration.MUSTER_TOPIC_MAP),
     new FleetStore(database, (row, error) => logger.error({ err: error, row }, 'PostgreSQL will never take this row')),
@@ -65,6 +72,7 @@ await runService('ingestion', configurationSchema, ({ configuration, logger, met
     logger,
     digest,
     { perSecond, burst: Math.max(1, perSecond * BURST_SECONDS) },
+    canary,
     influx,
   );
   const retention = new Retention({
@@ -92,11 +100,13 @@ await runService('ingestion', configurationSchema, ({ configuration, logger, met
       await digest.start(own, CONNECT_TIMEOUT_MS);
       await ingestion.start(own, CONNECT_TIMEOUT_MS);
       statistics.start(own);
+      canary.start(own.map(({ name }) => name));
       retention.start();
     },
     stop: [
       () => retention.close(),
       () => statistics.close(),
+      () => canary.close(),
       () => ingestion.close(),
       () => digest.close(),
       () => tombstones.close(),
