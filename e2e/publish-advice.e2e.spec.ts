@@ -102,7 +102,7 @@ describe('advice how to publish', { timeout: 60_000 }, () => {
     const words = ['device', 'advice', 'lab1', '--deadband', '0.5', '--heartbeat', '1h'];
     const { code, stdout } = await muster(system.address, ...words);
     expect([code, stdout]).toEqual([0, expect.stringMatching(/^lab1 {2}5 messages would have done in place of 240: /)]);
-    expect(stdout).toMatch(/\ntemp +0\.5 +240 +4 +0\.2 +/);
+    expect(stdout).toMatch(/\ntemp +0\.5 °C +240 +4 +0\.2 °C +/);
     const json = JSON.parse((await muster(system.address, ...words, '--json')).stdout) as PublishAdviceAnswer;
     expect(json.onChange.messages).toBe(5);
     expect(await muster(system.address, 'device', 'advice', 'quiet')).toMatchObject({
