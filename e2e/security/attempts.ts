@@ -141,6 +141,7 @@ export async function* attempts(scene: Scene, dir: string): AsyncGenerator<Attem
     ["another device's settings", 'devices/bob/config'],
     ["an answer in another device's name", 'devices/bob/ack'],
     ['muster/services/ingestion', 'muster/services/ingestion'],
+    ['the canary of ingestion', 'muster/services/ingestion/canary/mosquitto-0'],
     ['the digest of readings', 'muster/digest/mosquitto-0'],
     ["what rules have done, in automation's name", 'muster/automation/applied'],
     ['the interest of alerting', 'muster/interest/alerting'],

@@ -1,4 +1,5 @@
 import { mkdtempSync, rmSync } from 'node:fs';
+import { createServer as createHttpServer } from 'node:http';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { createServer } from 'node:tls';
@@ -25,6 +26,53 @@ muster_ingestion_broken nonsense
       ['waiting_lines', 1500],
       ['spool_bytes', 7],
     ]);
+  });
+});
+
+describe('the canary of ingestion', () => {
+  let answer = '';
+  let url = '';
+  let close = (): void => undefined;
+
+  beforeAll(async () => {
+    const server = createHttpServer((_, response) => response.end(answer));
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    const address = server.address();
+    url = `http://127.0.0.1:${typeof address === 'object' && address !== null ? address.port : 0}/metrics`;
+    close = () => void server.close();
+  });
+  afterAll(() => close());
+
+  async function measured(...ingestionUrls: string[]): Promise<readonly [string, number][]> {
+    const told: [string, number][] = [];
+    const probes = new Probes({
+      ...{ store: {} as unknown as FleetStore, brokers: [], ingestionUrls, logger: {} as unknown as Logger },
+      uses: (source) => source.startsWith('ingestion '),
+      onMeasurement: ({ source, value }) => told.push([source, value]),
+      onHeard: () => undefined,
+    });
+    const failure = await probes.again().then(
+      () => undefined,
+      (error: unknown) => error,
+    );
+    expect(failure === undefined).toBe(!ingestionUrls.includes(NOBODY));
+    return told;
+  }
+  const NOBODY = 'http://127.0.0.1:1/metrics';
+
+  it('is missing at as many brokers as ingestion says', async () => {
+    answer = 'muster_ingestion_canary_missing{broker="a"} 1\nmuster_ingestion_canary_missing{broker="b"} 0\n';
+    expect(await measured(url, url)).toEqual([['ingestion canary_missing', 2]]);
+  });
+
+  it('is missing as well where ingestion does not answer, of which nothing else is known', async () => {
+    answer = 'muster_ingestion_canary_missing{broker="a"} 0\nmuster_ingestion_in_hand{broker="a"} 7\n';
+    expect(await measured(url)).toEqual([
+      ['ingestion canary_missing', 0],
+      ['ingestion in_hand', 7],
+    ]);
+    expect(await measured(url, NOBODY)).toEqual([['ingestion canary_missing', 1]]);
+    expect(await measured(NOBODY, NOBODY)).toEqual([['ingestion canary_missing', 2]]);
   });
 });
 

@@ -10,6 +10,8 @@ import type { Measurement } from './running-rule.ts';
 const DAY_MS = 86_400_000;
 const ANSWER_LIMIT_MS = 5_000;
 const MAX_METRICS_BYTES = 2_000_000;
+/** The brokers whose canary was not found. */
+const CANARY_MISSING = 'canary_missing';
 const SAMPLE = /^muster_ingestion_([a-z0-9_]+)(?:\{[^}]*\})? (-?[0-9.e+]+|NaN)(?: \d+)?$/;
 
 /** Certificates of a PEM text, in its order; what is none is left out. */
@@ -38,6 +40,12 @@ export function ingestionFigures(text: string): ReadonlyMap<string, number> {
     if (name !== undefined && Number.isFinite(number)) figures.set(name, (figures.get(name) ?? 0) + number);
   }
   return figures;
+}
+
+async function figuresAt(url: string): Promise<ReadonlyMap<string, number>> {
+  const answer = await fetch(url, { signal: AbortSignal.timeout(ANSWER_LIMIT_MS) });
+  if (!answer.ok) throw new Error(`${url} answered ${answer.status}`);
+  return ingestionFigures(await answer.text());
 }
 
 /** The end of the certificate that a broker shows, whoever has vouched for it; undefined where it speaks no TLS. */
@@ -159,15 +167,22 @@ export class Probes {
   async #ingestion(): Promise<void> {
     const { ingestionUrls, uses, onMeasurement } = this.#options;
     if (ingestionUrls.length === 0) return;
+    const answers = await Promise.allSettled(ingestionUrls.map(figuresAt));
     const totals = new Map<string, number>();
-    for (const url of ingestionUrls) {
-      const answer = await fetch(url, { signal: AbortSignal.timeout(ANSWER_LIMIT_MS) });
-      if (!answer.ok) throw new Error(`${url} answered ${answer.status}`);
-      for (const [name, value] of ingestionFigures(await answer.text()))
-        totals.set(name, (totals.get(name) ?? 0) + value);
-    }
-    for (const [name, value] of totals)
+    for (const answer of answers)
+      if (answer.status === 'fulfilled')
+        for (const [name, value] of answer.value) totals.set(name, (totals.get(name) ?? 0) + value);
+    const failure = answers.find((answer) => answer.status === 'rejected');
+    const tell = (name: string, value: number): void => {
       if (uses(ingestionSource(name))) onMeasurement({ source: ingestionSource(name), subject: 'ingestion', value });
+    };
+    if (failure !== undefined) {
+      // Where ingestion does not answer, nobody can have found its canary.
+      const silent = answers.filter(({ status }) => status === 'rejected').length;
+      tell(CANARY_MISSING, (totals.get(CANARY_MISSING) ?? 0) + silent);
+      throw failure.reason;
+    }
+    for (const [name, value] of totals) tell(name, value);
   }
 
   async #certificates(): Promise<void> {

@@ -24,3 +24,8 @@ export function deviceArgument(text: string): DeviceId {
   if (!parsed.success) throw new InvalidArgumentError(z.prettifyError(parsed.error));
   return parsed.data;
 }
+
+/** Adds a value to those of an option before. */
+export function collected(text: string, before: readonly string[]): readonly string[] {
+  return [...before, text];
+}

@@ -18,6 +18,7 @@ import { addDeviceFileCommands } from './device-file-commands.ts';
 import { addDownlinkCommands } from './downlink-commands.ts';
 import { addLifeCommands } from './decommission-commands.ts';
 import { plain, say, table, write, type OutputOptions } from './output.ts';
+import { addPublishAdviceCommand } from './publish-advice-command.ts';
 
 interface ListFilter {
   readonly presence?: string;
@@ -210,5 +211,6 @@ export function addDeviceCommands(muster: Command): void {
   addDeviceFileCommands(devices);
   addCredentialCommands(devices);
   addDownlinkCommands(devices);
+  addPublishAdviceCommand(devices);
   addLifeCommands(devices);
 }

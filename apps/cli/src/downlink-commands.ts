@@ -12,7 +12,7 @@ import type { Command } from 'commander';
 import { issuedLines } from './access-commands.ts';
 import { callApi, sourceText, type ApiTarget } from './api-client.ts';
 import { apiTarget, ownAuthority, withApi } from './api-target.ts';
-import { deviceArgument, wholeNumber } from './arguments.ts';
+import { collected, deviceArgument, wholeNumber } from './arguments.ts';
 import { EXIT_FAILURE, plain, say, table, waitingFor, write, type OutputOptions } from './output.ts';
 import { durationMs, UsageError } from './up/settings.ts';
 
@@ -257,11 +257,6 @@ async function listReplacements(target: ApiTarget, id: string, { json }: OutputO
       }),
     ),
   );
-}
-
-/** Adds a value to those of an option before. */
-function collected(text: string, before: readonly string[]): readonly string[] {
-  return [...before, text];
 }
 
 /** Adds `muster device command`, `commands`, `cancel`, `config`, `replace` and `replacements` to `muster device`. */

@@ -8,7 +8,13 @@ import {
   type DeviceId,
   type Reading,
 } from '@muster/contract';
-import { BrokerConnection, whenEachWasTried, type BrokerTarget, type ReceivedMessage } from '@muster/broker';
+import {
+  BrokerConnection,
+  BrokerError,
+  whenEachWasTried,
+  type BrokerTarget,
+  type ReceivedMessage,
+} from '@muster/broker';
 import { logConnectionEvent, type Logger } from '@muster/service';
 import { DigestQueue } from './digest-queue.ts';
 import type { IngestionMetrics } from './metrics.ts';
@@ -89,6 +95,18 @@ export class Digest {
       if (!line.queue.wants(metric)) continue;
       if (line.queue.add({ device, metric, value, unit: unit ?? null, ...circumstances })) this.#send(broker, line);
     }
+  }
+
+  /**
+   * Publishes something else at QoS 1 over the connection to a broker; after `expirySeconds` it is given up, and the
+   * broker drops what it has not delivered.
+   * @throws BrokerError as {@link BrokerConnection.publish}; `closed` where the broker is none of those that it was started with
+   */
+  async publish(broker: string, topic: string, payload: string, expirySeconds: number): Promise<void> {
+    const line = this.#lines.get(broker);
+    if (line === undefined) throw new BrokerError('closed', `there is no connection to ${broker}`);
+    const properties = { messageExpiryInterval: expirySeconds };
+    await line.connection.publish(topic, payload, { qos: 1, withinMs: expirySeconds * 1_000, properties });
   }
 
   #send(broker: string, { connection, queue }: Line): void {

@@ -18,6 +18,7 @@ import type { TombstoneSet } from '@muster/database';
 import { logConnectionEvent, type Logger } from '@muster/service';
 import { deviceOfLine, telemetryLine, type Influx, type Spool } from '@muster/telemetry';
 import pRetry from 'p-retry';
+import { canaryTopic, isCanaryTopic, type Canary } from './canary.ts';
 import { clockOffsetAfter } from './clock-offset.ts';
 import type { Digest } from './digest.ts';
 import { DurableWrites, settle, type OutgoingMessage } from './durable-writes.ts';
@@ -58,6 +59,7 @@ export interface IngestionParts {
   readonly metrics: IngestionMetrics;
   readonly logger: Logger;
   readonly digest: Digest;
+  readonly canary: Pick<Canary, 'lineOf'>;
   /** Of each device. */
   readonly quota: Quota;
   readonly influx: Influx;
@@ -120,7 +122,11 @@ export class Ingestion {
           sessionExpirySeconds: SESSION_EXPIRY_SECONDS,
           statusTopic: 'muster/services/ingestion',
           // Retained telemetry is old: what was live when it was published has come through the session.
-          subscriptions: filters.map((filter) => ({ filter, qos: 1, retainHandling: 2 })),
+          subscriptions: [...filters, canaryTopic(broker.name)].map((filter) => ({
+            filter,
+            qos: 1,
+            retainHandling: 2,
+          })),
           onMessages: (messages, delivery) => this.#receive(messages, delivery),
           onEvent: (event) => {
             if (event.kind === 'dropped') metrics.dropped.inc({ broker: event.broker });
@@ -152,12 +158,18 @@ export class Ingestion {
     const { broker } = delivery;
     const listening = this.#listening.get(broker);
     listening?.received(messages.length);
-    let bytes = 0;
+    let [count, bytes] = [0, 0];
     for (const [index, message] of messages.entries()) {
+      const received = { message, delivery, index, listening };
+      if (isCanaryTopic(message.topic)) {
+        this.#takeCanary(received);
+        continue;
+      }
+      count += 1;
       bytes += message.payloadBytes;
-      this.#take({ message, delivery, index, listening });
+      this.#take(received);
     }
-    metrics.messages.inc({ broker }, messages.length);
+    metrics.messages.inc({ broker }, count);
     metrics.bytes.inc({ broker }, bytes);
   }
 
@@ -176,6 +188,16 @@ export class Ingestion {
     } else {
       this.#decode(match.device.id, match.entry, received);
     }
+  }
+
+  /** It takes the way of telemetry, but is none: neither counted nor told. */
+  #takeCanary(received: Received): void {
+    const { message, delivery } = received;
+    const line = this.#parts.canary.lineOf({ broker: delivery.broker, payload: message.payload });
+    const done = (): void => settle(received, 'acknowledge');
+    if (line === undefined) done();
+    // What finds no room is missing, and the next one comes soon.
+    else this.#writes.writeLine(line).then(done, done);
   }
 
   #decode(id: DeviceId, entry: TelemetryEntry, received: Received): void {

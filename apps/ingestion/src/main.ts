@@ -14,6 +14,7 @@ import {
 } from '@muster/service';
 import { Influx, Spool } from '@muster/telemetry';
 import { z } from 'zod';
+import { Canary, CanaryMetrics } from './canary.ts';
 import { Digest } from './digest.ts';
 import { FleetStore } from './fleet-store.ts';
 import { Ingestion } from './ingestion.ts';
@@ -60,6 +61,12 @@ await runService('ingestion', configurationSchema, async ({ configuration, logge
   const ingestionMetrics = new IngestionMetrics(metrics);
   const statistics = new Statistics(influx, ingestionMetrics, logger);
   const digest = new Digest(ingestionMetrics, logger);
+  const canary = new Canary({
+    publish: (broker, topic, payload, expirySeconds) => digest.publish(broker, topic, payload, expirySeconds),
+    influx,
+    metrics: new CanaryMetrics(metrics),
+    logger,
+  });
   const spool = await Spool.open({
     folder: configuration.MUSTER_SPOOL_FOLDER,
     maxBytes: configuration.MUSTER_SPOOL_MAX_MEGABYTES * 1_000_000,
@@ -71,7 +78,7 @@ await runService('ingestion', configurationSchema, async ({ configuration, logge
     store: new FleetStore(database, (row, error) =>
       logger.error({ err: error, row }, 'PostgreSQL will never take this row'),
     ),
-    ...{ tombstones, metrics: ingestionMetrics, logger, digest, influx, spool },
+    ...{ tombstones, metrics: ingestionMetrics, logger, digest, canary, influx, spool },
     quota: { perSecond, burst: Math.max(1, perSecond * BURST_SECONDS) },
   });
   const retention = new Retention({
@@ -99,11 +106,13 @@ await runService('ingestion', configurationSchema, async ({ configuration, logge
       await digest.start(own, CONNECT_TIMEOUT_MS);
       await ingestion.start(own, CONNECT_TIMEOUT_MS);
       statistics.start(own);
+      canary.start(own.map(({ name }) => name));
       retention.start();
     },
     stop: [
       () => retention.close(),
       () => statistics.close(),
+      () => canary.close(),
       () => ingestion.close(),
       () => spool.close(),
       () => digest.close(),

@@ -6,6 +6,7 @@ import { AccountStore } from '@muster/security';
 import {
   brokerTargets,
   brokerVariables,
+  influxTarget,
   influxVariables,
   loadTopicMap,
   postgresVariables,
@@ -14,6 +15,7 @@ import {
   type ServiceContext,
 } from '@muster/service';
 import { internalVariables } from '@muster/service/rest';
+import type { InfluxTarget } from '@muster/telemetry';
 import { z } from 'zod';
 import { backendVariables } from './forward.controller.ts';
 
@@ -31,7 +33,7 @@ export const registryConfiguration = z.object({
     .min(24, 'expected an Ed25519 key as PEM, or another secret of at least 24 characters')
     .meta({ secret: true })
     .describe('with which reports are signed'),
-  // Only to delete histories: without it nothing else is missing.
+  // Only to look at histories and to delete them: without it nothing else is missing.
   MUSTER_INFLUXDB_URL: influxVariables.MUSTER_INFLUXDB_URL.optional(),
   MUSTER_INFLUXDB_DATABASE: influxVariables.MUSTER_INFLUXDB_DATABASE,
   MUSTER_INFLUXDB_USERNAME: influxVariables.MUSTER_INFLUXDB_USERNAME.optional(),
@@ -48,6 +50,8 @@ export interface RegistryContext extends ServiceContext<z.infer<typeof registryC
   readonly brokers: readonly BrokerTarget[];
   readonly topicMap: TopicMap;
   readonly accounts: AccountStore;
+  /** Where telemetry is stored; undefined where the registry was not told. */
+  readonly influx: InfluxTarget | undefined;
   /** Whether the brokers take their accounts from Muster. */
   readonly managed: boolean;
 }
@@ -55,6 +59,7 @@ export interface RegistryContext extends ServiceContext<z.infer<typeof registryC
 /** Opens the database and reads the topic map; nothing is connected yet. */
 export function registryContext(service: ServiceContext<RegistryContext['configuration']>): RegistryContext {
   const { configuration } = service;
+  const influx = z.object(influxVariables).safeParse(configuration);
   const database = openDatabase(configuration.MUSTER_POSTGRES_URL, 'registry', 10);
   return {
     ...service,
@@ -63,6 +68,7 @@ export function registryContext(service: ServiceContext<RegistryContext['configu
     brokers: brokerTargets(configuration),
     topicMap: loadTopicMap(configuration.MUSTER_TOPIC_MAP),
     accounts: new AccountStore(database),
+    influx: influx.success ? influxTarget(influx.data) : undefined,
     managed: configuration.MUSTER_BROKER_ACCOUNTS === 'agent',
   };
 }

@@ -21,6 +21,7 @@ export * from './rest/event.ts';
 export * from './rest/group.ts';
 export * from './rest/live.ts';
 export * from './rest/problem.ts';
+export * from './rest/publish-advice.ts';
 export * from './rest/replacement.ts';
 export * from './rest/retained.ts';
 export * from './status.ts';

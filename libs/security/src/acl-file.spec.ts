@@ -41,9 +41,15 @@ describe('an ACL file', () => {
       for (const line of linesOf(service)) expect(line).not.toMatch(/ (#|devices\/(#|\+\/(#|command|config|ack)))$/);
   });
 
+  it('lets ingestion hear its own canary, and nobody else among those that are not given every topic', () => {
+    expect(text.match(/^topic (?!deny).*canary.*$/gm)).toEqual(['topic readwrite muster/services/ingestion/canary/#']);
+    expect(text).toMatch(/user muster\.ingestion\n(topic .*\n)*topic readwrite muster\/services\/ingestion\/canary\/#/);
+  });
+
   it('lets automation write everywhere but in the name of another service', () => {
     const [, automation = ''] = text.split('user muster.automation\n');
     expect(automation).toMatch(/^topic readwrite #\n(topic deny muster\/(services|interest)\/[a-z]+\n){8}/);
+    expect(automation).toContain('\ntopic deny muster/services/ingestion/canary/#\n');
     expect(automation).not.toContain('deny muster/services/automation');
   });
 

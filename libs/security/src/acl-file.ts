@@ -86,7 +86,11 @@ export function renderAclFile({ topicMap, devices, shared }: AccessControl): str
         .map((filter) => `topic ${service === 'presence' ? 'readwrite' : 'read'} ${filter}`),
       `topic readwrite muster/services/${service}`,
       ...(service === 'ingestion'
-        ? ['topic read $SYS/#', 'topic readwrite muster/digest/#', 'topic read muster/interest/+']
+        ? [
+            // What it publishes and looks for in InfluxDB, to see that its own way works.
+            'topic readwrite muster/services/ingestion/canary/#',
+            ...['topic read $SYS/#', 'topic readwrite muster/digest/#', 'topic read muster/interest/+'],
+          ]
         : ['topic read $SYS/broker/uptime']),
     ]),
     // It has to see which services are back after a restart of the broker.
@@ -112,6 +116,7 @@ export function renderAclFile({ topicMap, devices, shared }: AccessControl): str
       `topic deny muster/services/${other}`,
       `topic deny muster/interest/${other}`,
     ]),
+    'topic deny muster/services/ingestion/canary/#',
     ...(shared ? [`user ${SHARED_USERNAME}`, 'topic readwrite #', 'topic deny muster/#'] : []),
     ...devices.flatMap((grant) => {
       const topics = grantedTopics(grant, topicMap, withAccount);

@@ -1,9 +1,7 @@
 import type { DeviceId } from '@muster/contract';
 import { whenTombstonesApplied } from '@muster/database';
 import { BrokerSaves, ReportSigner } from '@muster/security';
-import { influxTarget, influxVariables } from '@muster/service';
 import { TelemetryHistory } from '@muster/telemetry';
-import { z } from 'zod';
 import type { AccessParts } from '../access/parts.ts';
 import type { Devices } from '../devices/devices.ts';
 import type { ApiParts, RunningParts, RegistryContext } from '../registry-context.ts';
@@ -28,7 +26,7 @@ export interface DecommissionParts extends RunningParts {
 
 /** Makes {@link DecommissionParts}. */
 export function decommissionParts(context: RegistryContext, access: AccessParts, devices: Devices): DecommissionParts {
-  const { configuration, database, accounts, brokers, topicMap, managed, logger } = context;
+  const { configuration, database, influx, accounts, brokers, topicMap, managed, logger } = context;
   const { trials, standInWill } = access;
   const signer = new ReportSigner(configuration.MUSTER_SIGNING_KEY);
   const store = new DecommissionStore({
@@ -42,7 +40,8 @@ export function decommissionParts(context: RegistryContext, access: AccessParts,
     await whenTombstonesApplied(database, REVIVED_LIMIT_MS);
     await standInWill.publish([device], 'unexpected', false);
   };
-  const life = new DeviceLife({ database, devices, managed, history: historyOf(configuration), logger, onRevived });
+  const history = influx === undefined ? undefined : new TelemetryHistory(influx);
+  const life = new DeviceLife({ database, devices, managed, history, logger, onRevived });
   return {
     decommissioning,
     providers: [
@@ -53,10 +52,4 @@ export function decommissionParts(context: RegistryContext, access: AccessParts,
     start: () => decommissioning.start(),
     stop: [() => decommissioning.close()],
   };
-}
-
-/** Where histories are deleted, where the registry was told. */
-function historyOf(configuration: RegistryContext['configuration']): TelemetryHistory | undefined {
-  const told = z.object(influxVariables).safeParse(configuration);
-  return told.success ? new TelemetryHistory(influxTarget(told.data)) : undefined;
 }

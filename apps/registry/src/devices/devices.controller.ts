@@ -12,6 +12,8 @@ import {
   fleetSummarySchema,
   presenceHistorySchema,
   presenceQuerySchema,
+  publishAdviceQuerySchema,
+  publishAdviceSchema,
   revocationSchema,
   type CredentialsList,
   type CredentialsRequest,
@@ -24,11 +26,14 @@ import {
   type FleetSummary,
   type PresenceHistory,
   type PresenceQuery,
+  type PublishAdviceAnswer,
+  type PublishAdviceQuery,
   type Revocation,
 } from '@muster/contract';
 import { ApiProblem, RequireScope } from '@muster/service/rest';
 import { Credentials } from '../access/credentials.ts';
 import { Devices } from './devices.ts';
+import { PublishAdvisor } from './publish-advisor.ts';
 
 /** The REST resources of devices. */
 @Controller('api/v1')
@@ -37,6 +42,7 @@ export class DevicesController {
   constructor(
     @Inject(Devices) private readonly devices: Devices,
     @Inject(Credentials) private readonly credentials: Credentials,
+    @Inject(PublishAdvisor) private readonly advisor: PublishAdvisor,
   ) {}
 
   @Get('devices')
@@ -75,6 +81,19 @@ export class DevicesController {
     @Query({ schema: presenceQuerySchema }) query: PresenceQuery,
   ): Promise<PresenceHistory> {
     return this.devices.presence(id, query);
+  }
+
+  @Get('devices/:id/publish-advice')
+  @ApiOperation({
+    summary: 'What publishing on change with a heartbeat would have saved, and the error that it would have made',
+  })
+  @ApiResponse({ status: 200, description: 'From what is stored', standardSchema: publishAdviceSchema })
+  @ApiProblem(401, 403, 404, 409, 422, 503)
+  async publishAdvice(
+    @Param('id', { schema: deviceIdSchema }) id: DeviceId,
+    @Query({ schema: publishAdviceQuerySchema }) query: PublishAdviceQuery,
+  ): Promise<PublishAdviceAnswer> {
+    return this.advisor.advice(id, query);
   }
 
   @Patch('devices/:id')

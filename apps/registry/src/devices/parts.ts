@@ -1,3 +1,4 @@
+import { Influx } from '@muster/telemetry';
 import type { Decommissioning } from '../decommission/decommissioning.ts';
 import type { ApiParts, FolderParts, RegistryContext } from '../registry-context.ts';
 import { BulkChanges } from './bulk-changes.ts';
@@ -9,11 +10,12 @@ import { GroupsController } from './groups.controller.ts';
 import { Groups } from './groups.ts';
 import { IncidentsController } from './incidents.controller.ts';
 import { InfoIntake } from './info-intake.ts';
+import { PublishAdvisor } from './publish-advisor.ts';
 
 /** Devices, one and many. The first that has a path answers: /devices/export is no device. */
 export const DEVICES_API: ApiParts = {
   controllers: [FleetController, DevicesController],
-  injected: [Devices, BulkChanges, DeviceTransfer],
+  injected: [Devices, BulkChanges, DeviceTransfer, PublishAdvisor],
 };
 
 /** Groups of devices, and times in which their brokers were away. */
@@ -21,7 +23,7 @@ export const GROUPS_API: ApiParts = { controllers: [GroupsController, IncidentsC
 
 /** What is known of devices, and changes it. */
 export function devicesParts(
-  { database, accounts, logger }: RegistryContext,
+  { database, accounts, influx, logger }: RegistryContext,
   devices: Devices,
   decommissioning: Decommissioning,
 ): FolderParts {
@@ -31,6 +33,10 @@ export function devicesParts(
       { provide: Groups, useValue: new Groups(database) },
       { provide: BulkChanges, useValue: new BulkChanges(database, decommissioning, logger) },
       { provide: DeviceTransfer, useValue: new DeviceTransfer(database, logger) },
+      {
+        provide: PublishAdvisor,
+        useValue: new PublishAdvisor(devices, influx === undefined ? undefined : new Influx(influx)),
+      },
       { provide: InfoIntake, useValue: new InfoIntake(database, accounts) },
     ],
   };
