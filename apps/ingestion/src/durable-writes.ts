@@ -22,6 +22,12 @@ export interface OutgoingMessage {
   readonly listening: Listening | undefined;
 }
 
+/** The messages of a batch by their lines, as it was with so many. */
+interface BatchIndex {
+  readonly length: number;
+  readonly byLine: ReadonlyMap<string, OutgoingMessage>;
+}
+
 /** What durable writes are made of. */
 export interface DurableWritesParts {
   readonly influx: Influx;
@@ -53,6 +59,7 @@ export class DurableWrites {
   readonly #writer: TelemetryWriter;
   /** Messages by the batch that they are in, of which the writer gives one promise. */
   readonly #batches = new Map<Promise<unknown>, OutgoingMessage[]>();
+  readonly #indexes = new WeakMap<readonly OutgoingMessage[], BatchIndex>();
   #underWay = 0;
   #held: OutgoingMessage[] = [];
   #retryTimer: NodeJS.Timeout | undefined;
@@ -143,10 +150,15 @@ export class DurableWrites {
     for (const message of this.#held.splice(0, RETRIED_AT_ONCE)) this.#write(message);
   }
 
-  /** The message of a line that is under way; searched for, because refusals are rare. */
+  /** The message of a line that is under way; batches get an index when something of them is refused, which is rare. */
   #messageOf(line: string): OutgoingMessage | undefined {
     for (const batch of this.#batches.values()) {
-      const found = batch.find((message) => message.line === line);
+      let index = this.#indexes.get(batch);
+      if (index?.length !== batch.length) {
+        index = { length: batch.length, byLine: new Map(batch.map((message) => [message.line, message])) };
+        this.#indexes.set(batch, index);
+      }
+      const found = index.byLine.get(line);
       if (found !== undefined) return found;
     }
     return undefined;
