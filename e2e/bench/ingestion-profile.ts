@@ -9,7 +9,7 @@ import { benchRate, TelemetryBench, type Phase } from './telemetry-bench.ts';
 
 const DEVICES = 1_000;
 const PHASE_MS = 8_000;
-const SAMPLE_US = 500;
+const SAMPLE_US = 1_000;
 const OTHERS = 'other threads (collection, compilation)';
 const ROOT = path.join(import.meta.dirname, '../..');
 const CACHE = path.join(ROOT, 'node_modules/.cache/bench');
@@ -33,25 +33,29 @@ interface Profiled {
 
 async function profiled(bench: TelemetryBench, qos: 0 | 1, sourceOf: SourceOf): Promise<Profiled> {
   const { ingestion } = bench;
-  return Inspector.use(ingestion.pid, async (inspector) => {
+  const traffic = { devices: DEVICES, perSecond: benchRate(), durationMs: PHASE_MS, qos };
+  const before = mainThreadMs(ingestion.pid);
+  const phase = await bench.phase(ingestion, traffic);
+  const mainUs = ((mainThreadMs(ingestion.pid) - before) * 1_000) / phase.sent;
+  const profile = await Inspector.use(ingestion.pid, async (inspector) => {
     await inspector.ask('Profiler.enable');
     await inspector.ask('Profiler.setSamplingInterval', { interval: SAMPLE_US });
     await inspector.ask('Profiler.start');
-    const before = mainThreadMs(ingestion.pid);
-    const phase = await bench.phase(ingestion, { devices: DEVICES, perSecond: benchRate(), durationMs: PHASE_MS, qos });
-    const mainUs = ((mainThreadMs(ingestion.pid) - before) * 1_000) / phase.sent;
-    const { profile } = (await inspector.ask('Profiler.stop')) as { profile: CpuProfile };
-    writeFileSync(path.join(CACHE, `ingestion-qos${qos}.cpuprofile`), JSON.stringify(profile));
-    const stages = Object.fromEntries(
-      [...sharesOf(profile, sourceOf)].map(([stage, share]) => [stage, rounded(share * mainUs)]),
-    );
-    return { phase, stages: { ...stages, [OTHERS]: rounded(phase.us.consumer - mainUs) } };
+    await bench.phase(ingestion, traffic);
+    const answer = (await inspector.ask('Profiler.stop')) as { readonly profile: CpuProfile };
+    await inspector.ask('Profiler.disable');
+    return answer.profile;
   });
+  writeFileSync(path.join(CACHE, `ingestion-qos${qos}.cpuprofile`), JSON.stringify(profile));
+  const stages = Object.fromEntries(
+    [...sharesOf(profile, sourceOf)].map(([stage, share]) => [stage, rounded(share * mainUs)]),
+  );
+  return { phase, stages: { ...stages, [OTHERS]: rounded(phase.us.consumer - mainUs) } };
 }
 
 /**
- * Where the time of ingestion goes, by stage: a profile of its main thread under load, at each level of QoS, with shares
- * scaled to the processor time that it used. The profiler's own cost is in it. The profiles are kept for a look by function.
+ * Where the time of ingestion goes, by stage: a profile of its main thread under load, at each level of QoS, as shares
+ * of the processor time that it used just before, without the profiler. The profiles are kept for a look by function.
  */
 export async function measure(): Promise<unknown> {
   mkdirSync(CACHE, { recursive: true });
