@@ -128,8 +128,6 @@ export function addDeadLetterCommands(muster: Command): void {
   const letters = withApi(
     muster.command('dead-letters').description('telemetry that could not be used, and why, the newest first'),
   )
-    // Options behind `replay` are its own.
-    .enablePositionalOptions()
     .option('--device <id>', 'only of this one', deviceArgument)
     .option('--reason <reason>', 'only for this one, such as not-a-number')
     .option('--limit <letters>', 'so many at most', wholeNumber(1, 1_000_000), 100)
@@ -141,7 +139,8 @@ export function addDeadLetterCommands(muster: Command): void {
     .option('--reason <reason>', 'only for this one, such as not-a-number')
     .option('--letter <device:reason>', 'only of this dead letter; may be given again', addLetter)
     .option('--dry-run', 'only count what would be read')
-    .action(async (options: ReplayOptions, command: Command) => {
-      await replay(apiTarget(command), options);
+    .action(async (_: ReplayOptions, command: Command) => {
+      // What the list has too is taken by it, also behind `replay`.
+      await replay(apiTarget(command), command.optsWithGlobals<ReplayOptions>());
     });
 }
