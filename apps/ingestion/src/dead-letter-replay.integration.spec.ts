@@ -92,7 +92,11 @@ async function reading(
   const parts = { database, postgresUrl: url, topicMap: MENDED, store, tombstones, share, logger };
   const replay = new DeadLetterReplay(parts);
   running.push(replay);
-  await replay.start(new Fleet(), { writeLine: async (line) => void (await writeLine(line, replay)) });
+  await replay.start(new Fleet(), {
+    writeLine: async (line) => {
+      await writeLine(line, replay);
+    },
+  });
   return store;
 }
 

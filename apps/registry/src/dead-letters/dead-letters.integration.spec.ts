@@ -87,7 +87,10 @@ describe('dead letters in the registry', () => {
     await letter('b', 'bad-value', 1, 1);
     const told = vi.fn();
     const onError = (error: Error): void => expect.unreachable(error.message);
-    const refresh = async (): Promise<void> => void (await Promise.resolve(told()));
+    const refresh = (): Promise<void> => {
+      told();
+      return Promise.resolve();
+    };
     const follower = new ChannelFollower({ url, channel: DEAD_LETTER_CHANNEL, refresh, onError });
     await follower.start();
     const { requested, replay } = await letters.replay({ dryRun: false, ids: ['b:bad-name', 'a:bad-name'] }, 'anna');
