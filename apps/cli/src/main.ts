@@ -4,6 +4,7 @@ import { addTokenCommands } from './access-commands.ts';
 import { addAlertCommands } from './alert-commands.ts';
 import { addAuditCommand } from './audit-command.ts';
 import { addCompletionCommand } from './completion-command.ts';
+import { addDeadLetterCommands } from './dead-letter-commands.ts';
 import { addDecommissionCommand } from './decommission-commands.ts';
 import { addDeviceCommands } from './device-commands.ts';
 import { addEventsCommand } from './events-command.ts';
@@ -36,6 +37,7 @@ function program(): Command {
   addDecommissionCommand(muster);
   addIncidentCommand(muster);
   addRetainedCommands(muster);
+  addDeadLetterCommands(muster);
   addRuleCommands(muster);
   addAlertCommands(muster);
   addEventsCommand(muster);

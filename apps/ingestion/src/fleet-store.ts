@@ -1,21 +1,8 @@
-import { storableText, type DeviceId, type Reading } from '@muster/contract';
-import { discover, isDataError, type PrismaClient } from '@muster/database';
+import type { DeviceId, Reading } from '@muster/contract';
+import { discover, type PrismaClient } from '@muster/database';
+import { DeadLetters, type DeadLetter } from './dead-letters.ts';
 import type { DeviceFigures } from './fleet.ts';
-
-/** Telemetry that could not be used. */
-export interface DeadLetter {
-  /** The device, or empty where the topic has none. */
-  readonly device: DeviceId | '';
-  readonly reason: string;
-  readonly topic: string;
-  readonly payload: Uint8Array;
-  readonly detail: string;
-  readonly atMs: number;
-}
-
-interface Sample extends DeadLetter {
-  readonly payloadSize: number;
-}
+import { writeRows, type OnUnstorable } from './write-rows.ts';
 
 interface Activity {
   lastSeenMs: number | undefined;
@@ -46,16 +33,6 @@ export interface Attention {
   readonly untilMs: number;
 }
 
-interface LetterCount {
-  letter: Sample;
-  count: number;
-  firstAtMs: number;
-}
-
-/** Beyond so many different (device, reason) pairs between two writes, dead letters count under no device. */
-const MAX_LETTER_KEYS = 2_000;
-const MAX_SAMPLE_BYTES = 1_024;
-const MAX_TOPIC_LENGTH = 512;
 const MAX_CLOCK_OFFSET_MS = 2 ** 31 - 1;
 
 /**
@@ -66,13 +43,16 @@ export class FleetStore {
   #heard = new Set<DeviceId>();
   #readings = new Map<string, { readonly device: DeviceId; readonly reading: Reading; readonly epochMs: number }>();
   #activity = new Map<DeviceId, Activity>();
-  #letters = new Map<string, LetterCount>();
   #attention = new Map<string, Attention>();
+
+  readonly #letters: DeadLetters;
 
   constructor(
     private readonly database: PrismaClient,
-    private readonly onUnstorable: (row: unknown, error: unknown) => void,
-  ) {}
+    private readonly onUnstorable: OnUnstorable,
+  ) {
+    this.#letters = new DeadLetters(database, onUnstorable);
+  }
 
   /** Marks a device to be entered into the registry. */
   heard(device: DeviceId): void {
@@ -81,15 +61,20 @@ export class FleetStore {
 
   /** Takes a message whose readings have been stored. */
   stored({ device, broker, bytes, readings, epochMs, heardAtMs }: StoredMessage): void {
+    this.learned(device, readings, epochMs);
+    const activity = this.#activityOf(device, broker);
+    activity.messages += 1;
+    activity.bytes += bytes;
+    activity.lastSeenMs = newest(activity.lastSeenMs, heardAtMs);
+  }
+
+  /** Takes readings that have been stored, and no more: of a message that came long ago. */
+  learned(device: DeviceId, readings: readonly Reading[], epochMs: number): void {
     for (const reading of readings) {
       const key = `${device} ${reading.metric}`;
       const before = this.#readings.get(key);
       if (before === undefined || before.epochMs <= epochMs) this.#readings.set(key, { device, reading, epochMs });
     }
-    const activity = this.#activityOf(device, broker);
-    activity.messages += 1;
-    activity.bytes += bytes;
-    activity.lastSeenMs = newest(activity.lastSeenMs, heardAtMs);
   }
 
   /** Takes that a device is heard whose message is not stored. */
@@ -114,24 +99,7 @@ export class FleetStore {
 
   /** Takes a dead letter. */
   deadLetter(letter: DeadLetter): void {
-    const ownKey = `${letter.device} ${letter.reason}`;
-    const crowded = !this.#letters.has(ownKey) && this.#letters.size >= MAX_LETTER_KEYS;
-    const kept: Sample = {
-      ...letter,
-      device: crowded ? '' : letter.device,
-      topic: storableText(letter.topic, MAX_TOPIC_LENGTH),
-      // A copy: a view would keep the whole message in memory.
-      payload: new Uint8Array(letter.payload.subarray(0, MAX_SAMPLE_BYTES)),
-      payloadSize: letter.payload.length,
-      detail: storableText(letter.detail, 500),
-    };
-    const key = `${kept.device} ${kept.reason}`;
-    const before = this.#letters.get(key);
-    this.#letters.set(key, {
-      letter: kept,
-      count: (before?.count ?? 0) + 1,
-      firstAtMs: before?.firstAtMs ?? letter.atMs,
-    });
+    this.#letters.take(letter);
   }
 
   /** The devices and metrics that are known already. */
@@ -166,13 +134,11 @@ export class FleetStore {
     const heard = this.#heard;
     const readings = this.#readings;
     const activity = this.#activity;
-    const letters = this.#letters;
     // Read before what is written: what it vouches for is among it.
     const attention = [...this.#attention];
     this.#heard = new Set();
     this.#readings = new Map();
     this.#activity = new Map();
-    this.#letters = new Map();
     for (const [device, one] of activity) one.figures = together(one.figures, figuresOf(device));
     const tombstoned = new Set<string>();
     const results = await Promise.allSettled([
@@ -190,10 +156,7 @@ export class FleetStore {
         for (const [device, before] of activity) this.#mergeActivity(device, before);
         throw error;
       }),
-      this.#attempt([...letters.values()], (rows) => this.#writeLetters(rows)).catch((error: unknown) => {
-        for (const [key, before] of letters) this.#mergeLetters(key, before);
-        throw error;
-      }),
+      this.#letters.flush(),
     ]);
     const failed = results.find((result) => result.status === 'rejected');
     if (failed !== undefined) throw failed.reason;
@@ -201,21 +164,8 @@ export class FleetStore {
     return tombstoned;
   }
 
-  /** Writes rows at once, and one by one where some of them can never be written. */
   async #attempt<Row>(rows: readonly Row[], write: (rows: readonly Row[]) => Promise<unknown>): Promise<void> {
-    if (rows.length === 0) return;
-    try {
-      await write(rows);
-    } catch (error) {
-      if (!isDataError(error)) throw error;
-      if (rows.length === 1) {
-        this.onUnstorable(rows[0], error);
-        return;
-      }
-      const middle = Math.ceil(rows.length / 2);
-      await this.#attempt(rows.slice(0, middle), write);
-      await this.#attempt(rows.slice(middle), write);
-    }
+    await writeRows(rows, write, this.onUnstorable);
   }
 
   #mergeActivity(device: DeviceId, before: Activity): void {
@@ -227,14 +177,6 @@ export class FleetStore {
       now.lastSeenMs = newest(now.lastSeenMs, before.lastSeenMs);
       now.figures = together(before.figures, now.figures);
     }
-  }
-
-  #mergeLetters(key: string, before: LetterCount): void {
-    const now = this.#letters.get(key);
-    this.#letters.set(
-      key,
-      now === undefined ? before : { ...now, count: now.count + before.count, firstAtMs: before.firstAtMs },
-    );
   }
 
   async #writeReadings(rows: readonly { device: DeviceId; reading: Reading; epochMs: number }[]): Promise<void> {
@@ -298,31 +240,6 @@ export class FleetStore {
       FROM jsonb_to_recordset(${json}::jsonb) AS row(broker text, from_ms float8, until_ms float8)
       ON CONFLICT (broker) DO UPDATE SET "from" = excluded."from", until = excluded.until
       WHERE ingestion_attention.until <> excluded.until`;
-  }
-
-  async #writeLetters(rows: readonly LetterCount[]): Promise<void> {
-    const json = JSON.stringify(
-      rows.map(({ letter, count, firstAtMs }) => ({
-        device: letter.device,
-        reason: letter.reason,
-        topic: letter.topic,
-        payload: Buffer.from(letter.payload).toString('base64'),
-        payload_size: letter.payloadSize,
-        detail: letter.detail,
-        count,
-        first_ms: firstAtMs,
-        last_ms: letter.atMs,
-      })),
-    );
-    await this.database.$executeRaw`
-      INSERT INTO dead_letter (device, reason, topic, payload, payload_size, detail, count, first_at, last_at)
-      SELECT device, reason, topic, decode(payload, 'base64'), payload_size, detail, count,
-             to_timestamp(first_ms / 1000.0), to_timestamp(last_ms / 1000.0)
-      FROM jsonb_to_recordset(${json}::jsonb) AS row(device text, reason text, topic text, payload text, payload_size int,
-           detail text, count bigint, first_ms float8, last_ms float8)
-      ON CONFLICT (device, reason) DO UPDATE
-      SET topic = excluded.topic, payload = excluded.payload, payload_size = excluded.payload_size, detail = excluded.detail,
-          count = dead_letter.count + excluded.count, last_at = excluded.last_at`;
   }
 }
 

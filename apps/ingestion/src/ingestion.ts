@@ -20,6 +20,8 @@ import { deviceOfLine, telemetryLine, type Influx, type Spool } from '@muster/te
 import pRetry from 'p-retry';
 import { canaryTopic, isCanaryTopic, type Canary } from './canary.ts';
 import { clockOffsetAfter } from './clock-offset.ts';
+import type { DeadLetterReplay } from './dead-letter-replay.ts';
+import { keptWhereSomeIsStored, type DeadLetter } from './dead-letters.ts';
 import type { Digest } from './digest.ts';
 import { DurableWrites, settle, type OutgoingMessage } from './durable-writes.ts';
 import { admittedReadings, Fleet, newFigures, type KnownDevice } from './fleet.ts';
@@ -44,12 +46,7 @@ interface Received {
 }
 
 /** What a dead letter says of its message. */
-interface LetterSource {
-  readonly broker: string;
-  readonly topic: string;
-  readonly payload: Uint8Array;
-  readonly atMs: number;
-}
+type LetterSource = Pick<DeadLetter, 'broker' | 'topic' | 'payload' | 'atMs'>;
 
 /** What ingestion is made of. */
 export interface IngestionParts {
@@ -64,6 +61,8 @@ export interface IngestionParts {
   readonly quota: Quota;
   readonly influx: Influx;
   readonly spool: Spool;
+  /** Reads dead letters again; it is started and ended with the rest. */
+  readonly replay: DeadLetterReplay;
 }
 
 /** Telemetry from every broker into InfluxDB; a QoS 1 message is acknowledged when its readings are durable. */
@@ -137,12 +136,14 @@ export class Ingestion {
         }),
     );
     await whenEachWasTried(this.#connections, connectTimeoutMs);
+    await this.#parts.replay.start(this.#fleet, this.#writes);
   }
 
   /** Takes no more, writes what it has, and leaves the brokers. */
   async close(): Promise<void> {
     this.#closing = true;
     clearTimeout(this.#storeTimer);
+    await this.#parts.replay.close();
     // The connections wait for their messages, and those for the writes.
     await Promise.all([
       this.#writes.close(DRAIN_MS),
@@ -212,7 +213,8 @@ export class Ingestion {
     }
     for (const reason of new Set(telemetry.rejected.map((rejected) => rejected.reason))) {
       const fields = telemetry.rejected.filter((rejected) => rejected.reason === reason).map(({ field }) => field);
-      this.#letter(id, reason, `fields ${fields.slice(0, 20).join(', ')}`, sourceOf(received));
+      const detail = `fields ${fields.slice(0, 20).join(', ')}`;
+      this.#letter(id, reason, detail, sourceOf(received), keptWhereSomeIsStored(telemetry, receivedAtMs));
     }
     const found = this.#fleet.device(id, receivedAtMs);
     if (found === undefined) {
@@ -226,7 +228,10 @@ export class Ingestion {
       return;
     }
     const { admitted, excess } = admittedReadings(device, telemetry.readings);
-    if (excess.length > 0) this.#letter(id, 'too-many-metrics', `metrics ${excess.join(', ')}`, sourceOf(received));
+    if (excess.length > 0) {
+      const kept = keptWhereSomeIsStored(telemetry, receivedAtMs);
+      this.#letter(id, 'too-many-metrics', `metrics ${excess.join(', ')}`, sourceOf(received), kept);
+    }
     if (admitted.length === 0) {
       settle(received, 'acknowledge');
       return;
@@ -300,7 +305,7 @@ export class Ingestion {
     const { lastReceiptMs } = device;
     const time = readingTime(telemetry.time, { receivedAtMs, bootedAtMs, lastReceiptMs });
     if (time.clockRefused)
-      this.#letter(device.id, 'bad-time', 'the time is off by more than a day', sourceOf(received));
+      this.#letter(device.id, 'bad-time', 'the time is off by more than a day', sourceOf(received), 'sample');
     if (time.source === 'receipt') {
       device.lastReceiptMs = time.epochMs;
       if (duplicate) metrics.unstampedDuplicates.inc({ broker });
@@ -333,21 +338,23 @@ export class Ingestion {
   }
 
   #refused(line: string, reason: string, message: OutgoingMessage | undefined): void {
-    this.#letter(deviceOfLine(line) ?? '', 'refused-by-influxdb', reason, {
+    if (message === undefined && this.#parts.replay.refused(line, reason)) return;
+    const source = {
       broker: message?.delivery.broker ?? '',
       topic: message?.topic ?? '',
       payload: Buffer.from(line),
       atMs: message?.delivery.receivedAtMs ?? Date.now(),
-    });
+    };
+    this.#letter(deviceOfLine(line) ?? '', 'refused-by-influxdb', reason, source, 'sample');
   }
 
-  #letter(device: DeviceId | '', reason: string, detail: string, { broker, ...source }: LetterSource): void {
-    this.#parts.metrics.deadLetters.inc({ broker, reason });
-    this.#parts.store.deadLetter({ device, reason, detail, ...source });
+  #letter(device: DeviceId | '', reason: string, detail: string, source: LetterSource, kept: DeadLetter['kept']): void {
+    this.#parts.metrics.deadLetters.inc({ broker: source.broker, reason });
+    this.#parts.store.deadLetter({ device, reason, detail, ...source, kept });
   }
 
   #reject(device: DeviceId | '', reason: string, detail: string, received: Received): void {
-    this.#letter(device, reason, detail, sourceOf(received));
+    this.#letter(device, reason, detail, sourceOf(received), 'message');
     settle(received, 'acknowledge');
   }
 

@@ -15,6 +15,7 @@ import {
 import { Influx, Spool } from '@muster/telemetry';
 import { z } from 'zod';
 import { Canary, CanaryMetrics } from './canary.ts';
+import { DeadLetterReplay, letterShare } from './dead-letter-replay.ts';
 import { Digest } from './digest.ts';
 import { FleetStore } from './fleet-store.ts';
 import { Ingestion } from './ingestion.ts';
@@ -47,7 +48,8 @@ const configurationSchema = z.object({
 await runService('ingestion', configurationSchema, async ({ configuration, logger, metrics }) => {
   const { MUSTER_INGESTION_ORDINAL: ordinal, MUSTER_INGESTION_REPLICAS: replicas } = configuration;
   const perSecond = configuration.MUSTER_DEVICE_MESSAGES_PER_SECOND;
-  const own = brokersOf(brokerTargets(configuration), ordinal, replicas);
+  const brokers = brokerTargets(configuration);
+  const own = brokersOf(brokers, ordinal, replicas);
   if (own.length === 0) {
     throw new ConfigurationError(
       `MUSTER_INGESTION_ORDINAL: expected fewer processes than brokers, each of which has one consumer; found ${ordinal} of ${replicas}`,
@@ -73,12 +75,19 @@ await runService('ingestion', configurationSchema, async ({ configuration, logge
     maxAgeDays: configuration.MUSTER_SPOOL_MAX_DAYS,
     onEvent: (event) => logger.warn(event, 'the spool is not whole'),
   });
-  const ingestion = new Ingestion({
-    topicMap: loadTopicMap(configuration.MUSTER_TOPIC_MAP),
-    store: new FleetStore(database, (row, error) =>
-      logger.error({ err: error, row }, 'PostgreSQL will never take this row'),
+  const topicMap = loadTopicMap(configuration.MUSTER_TOPIC_MAP);
+  const store = new FleetStore(database, (row, error) =>
+    logger.error({ err: error, row }, 'PostgreSQL will never take this row'),
+  );
+  const replay = new DeadLetterReplay({
+    ...{ database, postgresUrl: configuration.MUSTER_POSTGRES_URL, topicMap, store, tombstones, logger },
+    share: letterShare(
+      brokers.map(({ name }) => name),
+      own.map(({ name }) => name),
     ),
-    ...{ tombstones, metrics: ingestionMetrics, logger, digest, canary, influx, spool },
+  });
+  const ingestion = new Ingestion({
+    ...{ topicMap, store, tombstones, metrics: ingestionMetrics, logger, digest, canary, influx, spool, replay },
     quota: { perSecond, burst: Math.max(1, perSecond * BURST_SECONDS) },
   });
   const retention = new Retention({

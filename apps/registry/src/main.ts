@@ -8,6 +8,7 @@ import { ACCESS_API, accessParts } from './access/parts.ts';
 import { refuseCrossSite } from './access/same-site.ts';
 import { serveDocumentation, wholeApi } from './api-documentation.ts';
 import { AUDIT_API, auditParts } from './audit/parts.ts';
+import { DEAD_LETTERS_API, deadLettersParts } from './dead-letters/parts.ts';
 import { DECOMMISSION_API, decommissionParts } from './decommission/parts.ts';
 import { Devices } from './devices/devices.ts';
 import { IMPORT_PATH } from './devices/fleet.controller.ts';
@@ -29,7 +30,7 @@ const CONNECT_TIMEOUT_MS = 10_000;
 /** In the order of the OpenAPI document. */
 const APIS: readonly ApiParts[] = [
   ...[DEVICES_API, DECOMMISSION_API, GROUPS_API, DOWNLINK_API, EVENTS_API, ACCESS_API, AUDIT_API],
-  ...[{ controllers: [PlanController], injected: [] }, RETAINED_API],
+  ...[{ controllers: [PlanController], injected: [] }, RETAINED_API, DEAD_LETTERS_API],
 ];
 const API_CONTROLLERS = APIS.flatMap(({ controllers }) => controllers);
 
@@ -67,6 +68,7 @@ if (process.argv.includes('--print-openapi')) {
     const events = eventsParts(context, access.tokens);
     const audit = auditParts(context, api);
     const retained = retainedParts(context);
+    const letters = deadLettersParts(context);
     const retention = new Retention({
       ...{ database, rules: RETENTION.registry, keptDays: configuration.MUSTER_RETENTION_DAYS },
       ...logRetention(logger),
@@ -75,7 +77,9 @@ if (process.argv.includes('--print-openapi')) {
       controllers: [...API_CONTROLLERS, ForwardController, InfoController, AcknowledgementsController],
       unreadBodies: [IMPORT_PATH],
       providers: [
-        ...[audit, events, access, devices, decommission, downlink, retained].flatMap(({ providers }) => providers),
+        ...[audit, events, access, devices, decommission, downlink, retained, letters].flatMap(
+          ({ providers }) => providers,
+        ),
         { provide: ForwardTargets, useValue: forwardTargets(context) },
       ],
       readiness: [

@@ -14,6 +14,7 @@ export * from './rest/automation.ts';
 export * from './rest/bulk.ts';
 export * from './rest/command.ts';
 export * from './rest/config.ts';
+export * from './rest/dead-letter.ts';
 export * from './rest/decommission.ts';
 export * from './rest/device-file.ts';
 export * from './rest/device.ts';

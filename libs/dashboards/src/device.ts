@@ -217,7 +217,7 @@ export function device(): Dashboard {
           tablePanel({
             title: 'Refused telemetry',
             description:
-              'What of this device could not be used, by reason, with the newest topic and detail. The payload is in the database, table dead_letter.',
+              'What of this device could not be used, by reason, with the newest topic and detail. muster dead-letters shows the payload too, and has it read again.',
             unit: 'string',
             noData: 'Nothing of this device was refused.',
             width: 10,

@@ -220,7 +220,7 @@ export function ingestionPipeline(): Dashboard {
           tablePanel({
             title: 'Refused, by device and reason',
             description:
-              'Since the beginning, the latest first, with the newest topic and what was wrong with it. An empty device: the topic names none. The payload is in the database, table dead_letter.',
+              'Since the beginning, the latest first, with the newest topic and what was wrong with it. An empty device: the topic names none. muster dead-letters shows the payload too, and has it read again.',
             unit: 'string',
             noData: 'Nothing has been refused, ever.',
             width: 14,

@@ -3,6 +3,7 @@ export * from './advisory-lock.ts';
 export * from './channel.ts';
 export * from './data-error.ts';
 export * from './database.ts';
+export * from './dead-letters.ts';
 export * from './discover.ts';
 export * from './events.ts';
 export * from './fleet-feed.ts';

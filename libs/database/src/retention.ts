@@ -61,6 +61,7 @@ export const RETENTION: Readonly<Record<RetentionOwner, readonly RetentionRule[]
         SELECT 1 FROM boot_time AS newer
         WHERE newer.device = boot_time.device AND newer.session > boot_time.session)`,
     },
+    { table: 'dead_letter_message', old: (before) => Prisma.sql`received_at < ${before}` },
   ],
   alerting: [
     {

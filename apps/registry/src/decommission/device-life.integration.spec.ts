@@ -65,12 +65,16 @@ describe('deleting the history of a decommissioned device', () => {
     await notification('of-more', ['own'], { omitted: 3 });
     await notification('due', ['own'], {}, now);
     await notification('of-none', []);
+    await database.$executeRaw`
+      INSERT INTO dead_letter_message (device, reason, detail, broker, topic, payload, received_at)
+      SELECT device, 'bad-name', '', 'mosquitto-0', 'a/b', 'x', ${now} FROM unnest(${[gone, gone, other]}::text[]) AS of(device)`;
     const life = new DeviceLife({
       ...{ database, devices: new Devices(database), managed: true, logger },
       ...{ history: new TelemetryHistory(influxdb), onRevived: () => Promise.resolve() },
     });
     const { rows } = await life.purge(gone, true);
     expect(rows).toMatchObject({
+      dead_letter_message: 2,
       ...{ alert: 1, alert_event: 1, notification: 1, delivery: 1, decommission_undone: 1, device: 1 },
     });
     const alerts = await database.alert.findMany({ orderBy: { id: 'asc' } });

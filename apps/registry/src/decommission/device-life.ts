@@ -20,6 +20,7 @@ const TABLES = [
   ['device_activity', 'device = $1'],
   ['boot_time', 'device = $1'],
   ['dead_letter', 'device = $1'],
+  ['dead_letter_message', 'device = $1'],
   ['presence_transition', 'device = $1'],
   ['presence', 'device = $1'],
   ['device_command', 'device = $1'],

@@ -1,0 +1,133 @@
+import { decodeTelemetry, deviceId, TopicMap } from '@muster/contract';
+import { describe, expect, it } from 'vitest';
+import { countChanges, letterShare, readAgain, remainder, type LetterMessage } from './dead-letter-replay.ts';
+import { keptWhereSomeIsStored, withDistinctTimes, type KeptMessage } from './dead-letters.ts';
+
+const topicMap = TopicMap.from({
+  topics: [
+    { pattern: 'plant/{device}/number', role: 'telemetry', decoder: 'number', metric: 'number' },
+    { pattern: 'plant/{device}/all', role: 'telemetry', decoder: 'json' },
+    { pattern: 'plant/{device}/status', role: 'status' },
+  ],
+});
+const valve = deviceId('valve');
+const no = (): boolean => false;
+
+describe('a dead letter that is read again', () => {
+  it.each([
+    [
+      'is read where the map has an entry that fits',
+      'plant/valve/number',
+      '7',
+      no,
+      { kind: 'telemetry', device: valve },
+    ],
+    ['is refused where no entry matches', 'field/valve/number', '7', no, { device: '', reason: 'not-in-topic-map' }],
+    [
+      'is refused where its entry is no telemetry',
+      'plant/valve/status',
+      'x',
+      no,
+      { device: '', reason: 'not-in-topic-map' },
+    ],
+    ['is refused where the id is none', 'plant/a b/number', '7', no, { device: '', reason: 'invalid-device-id' }],
+    ['is refused where it cannot be decoded', 'plant/valve/number', 'x', no, { device: valve, reason: 'not-a-number' }],
+    [
+      'is refused of a tombstoned device',
+      'plant/valve/number',
+      '7',
+      () => true,
+      { device: valve, reason: 'decommissioned' },
+    ],
+  ])('%s', (_, topic, payload, isTombstoned, expected) => {
+    expect(readAgain(topicMap, { topic, payload: Buffer.from(payload) }, isTombstoned)).toMatchObject(expected);
+  });
+
+  it.each([
+    ['nothing of it is left where all was used', '{"temp":1}', [], undefined],
+    ['a bad field is left', '{"temp":1,"a b":2}', [], { reason: 'bad-name', detail: 'fields a b' }],
+    ['metrics beyond the limit are left', '{"temp":1}', ['hum'], { reason: 'too-many-metrics', detail: 'metrics hum' }],
+  ])('%s', (_, payload, excess, expected) => {
+    const match = topicMap.match('plant/valve/all');
+    if (match?.entry.role !== 'telemetry') throw new Error('the topic map has the topic');
+    const rest = remainder(valve, decodeTelemetry(Buffer.from(payload), match.entry), excess);
+    expect(rest).toEqual(expected === undefined ? undefined : { device: valve, ...expected });
+  });
+});
+
+describe('a message of which some is stored', () => {
+  const receivedAtMs = 1_700_000_000_000;
+  const telemetry = { readings: [], seq: undefined, rejected: [] };
+  it.each([
+    ['with a time of its own', { kind: 'clock', epochMs: receivedAtMs - 5_000 }, undefined, 'message'],
+    [
+      'with a clock that is not believed',
+      { kind: 'clock', epochMs: receivedAtMs + 10 * 86_400_000 },
+      undefined,
+      'sample',
+    ],
+    ['with an uptime and a session', { kind: 'uptime', uptimeMs: 5 }, 3, 'message'],
+    ['with an uptime alone', { kind: 'uptime', uptimeMs: 5 }, undefined, 'sample'],
+    ['without a time', { kind: 'none' }, 3, 'sample'],
+  ] as const)('%s: it is kept where it would get the same time again', (_, time, session, kept) => {
+    expect(keptWhereSomeIsStored({ ...telemetry, time, session }, receivedAtMs)).toBe(kept);
+  });
+});
+
+describe('messages of one topic', () => {
+  const message = (topic: string, atMs: number): KeptMessage => ({
+    ...{ device: valve, reason: 'bad-name', broker: 'mosquitto-0', detail: '', payload: Buffer.from('x'), topic, atMs },
+  });
+  it('have no instant in common, also with those that were written before', () => {
+    const last = new Map([['a', 101]]);
+    const written = withDistinctTimes(
+      [message('a', 100), message('b', 100), message('a', 100), message('b', 200)],
+      last,
+    );
+    expect(written.map(({ topic, atMs }) => [topic, atMs])).toEqual([
+      ['a', 102],
+      ['b', 100],
+      ['a', 103],
+      ['b', 200],
+    ]);
+    expect([...last]).toEqual([
+      ['a', 103],
+      ['b', 200],
+    ]);
+  });
+});
+
+describe('the share of a process', () => {
+  const brokers = ['m-0', 'm-1', 'm-2', 'm-3'];
+  it.each([
+    [['m-0', 'm-2'], { kind: 'all-but', brokers: ['m-1', 'm-3'] }],
+    [['m-1', 'm-3'], { kind: 'of', brokers: ['m-1', 'm-3'] }],
+    [brokers, { kind: 'all-but', brokers: [] }],
+  ])('that consumes %j leaves no broker out, not even one that is no more, and takes none twice', (own, share) => {
+    expect(letterShare(brokers, own)).toEqual(share);
+  });
+});
+
+describe('the counts of dead letters', () => {
+  const letter = (device: string, reason: string): LetterMessage => ({
+    ...{ id: 1n, device, reason, topic: 'a/b', payload: Buffer.from('x'), received_at: new Date(0) },
+  });
+  it('lose what was stored, and follow what has another reason now', () => {
+    const moved = letter('b', 'invalid-json');
+    const changes = countChanges(
+      [letter('b', 'invalid-json'), letter('a', 'bad-name')],
+      [
+        { letter: moved, refusal: { device: valve, reason: 'bad-name', detail: 'still' } },
+        {
+          letter: letter('a', 'bad-name'),
+          refusal: { device: deviceId('a'), reason: 'bad-name', detail: 'as it was' },
+        },
+      ],
+    );
+    expect(changes).toEqual([
+      { device: 'a', reason: 'bad-name', settled: 1, added: 0, sample: undefined },
+      { device: 'b', reason: 'invalid-json', settled: 2, added: 0, sample: undefined },
+      { device: 'valve', reason: 'bad-name', settled: 0, added: 1, sample: { letter: moved, detail: 'still' } },
+    ]);
+  });
+});
