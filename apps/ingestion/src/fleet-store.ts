@@ -17,6 +17,12 @@ interface Sample extends DeadLetter {
   readonly payloadSize: number;
 }
 
+interface LastReading {
+  readonly device: DeviceId;
+  readonly reading: Reading;
+  readonly epochMs: number;
+}
+
 interface Activity {
   lastSeenMs: number | undefined;
   messages: number;
@@ -64,7 +70,7 @@ const MAX_CLOCK_OFFSET_MS = 2 ** 31 - 1;
  */
 export class FleetStore {
   #heard = new Set<DeviceId>();
-  #readings = new Map<string, { readonly device: DeviceId; readonly reading: Reading; readonly epochMs: number }>();
+  #readings = new Map<string, LastReading>();
   #activity = new Map<DeviceId, Activity>();
   #letters = new Map<string, LetterCount>();
   #attention = new Map<string, Attention>();
@@ -82,7 +88,7 @@ export class FleetStore {
   /** Takes a message whose readings have been stored. */
   stored({ device, broker, bytes, readings, epochMs, heardAtMs }: StoredMessage): void {
     for (const reading of readings) {
-      const key = `${device} ${reading.metric}`;
+      const key = keyOf(device, reading);
       const before = this.#readings.get(key);
       if (before === undefined || before.epochMs <= epochMs) this.#readings.set(key, { device, reading, epochMs });
     }
@@ -175,22 +181,27 @@ export class FleetStore {
     this.#letters = new Map();
     for (const [device, one] of activity) one.figures = together(one.figures, figuresOf(device));
     const tombstoned = new Set<string>();
+    const heardLeft = new Map([...heard].map((id) => [id, id]));
     const results = await Promise.allSettled([
-      this.#attempt([...heard], async (ids) => {
-        for (const id of (await discover(this.database, ids)).tombstoned) tombstoned.add(id);
+      this.#attempt(heardLeft, async (rows) => {
+        const known = await discover(
+          this.database,
+          rows.map(([id]) => id),
+        );
+        for (const id of known.tombstoned) tombstoned.add(id);
       }).catch((error: unknown) => {
-        for (const device of heard) this.#heard.add(device);
+        for (const device of heardLeft.keys()) this.#heard.add(device);
         throw error;
       }),
-      this.#attempt([...readings.values()], (rows) => this.#writeReadings(rows)).catch((error: unknown) => {
-        this.#readings = new Map([...readings, ...this.#readings]);
+      this.#attempt(readings, (rows) => this.#writeReadings(rows.map(([, row]) => row))).catch((error: unknown) => {
+        for (const before of readings.values()) this.#keepNewest(before);
         throw error;
       }),
-      this.#attempt([...activity], (rows) => this.#writeActivity(rows)).catch((error: unknown) => {
+      this.#attempt(activity, (rows) => this.#writeActivity(rows)).catch((error: unknown) => {
         for (const [device, before] of activity) this.#mergeActivity(device, before);
         throw error;
       }),
-      this.#attempt([...letters.values()], (rows) => this.#writeLetters(rows)).catch((error: unknown) => {
+      this.#attempt(letters, (rows) => this.#writeLetters(rows.map(([, row]) => row))).catch((error: unknown) => {
         for (const [key, before] of letters) this.#mergeLetters(key, before);
         throw error;
       }),
@@ -201,21 +212,36 @@ export class FleetStore {
     return tombstoned;
   }
 
-  /** Writes rows at once, and one by one where some of them can never be written. */
-  async #attempt<Row>(rows: readonly Row[], write: (rows: readonly Row[]) => Promise<unknown>): Promise<void> {
+  /**
+   * Writes rows at once, and one by one where some of them can never be written. Takes out what need not be written
+   * again: after a failure the others are left.
+   */
+  async #attempt<Key, Row>(
+    left: Map<Key, Row>,
+    write: (rows: readonly (readonly [Key, Row])[]) => Promise<unknown>,
+    rows: readonly (readonly [Key, Row])[] = [...left],
+  ): Promise<void> {
     if (rows.length === 0) return;
     try {
       await write(rows);
     } catch (error) {
       if (!isDataError(error)) throw error;
-      if (rows.length === 1) {
-        this.onUnstorable(rows[0], error);
+      if (rows.length > 1) {
+        const middle = Math.ceil(rows.length / 2);
+        await this.#attempt(left, write, rows.slice(0, middle));
+        await this.#attempt(left, write, rows.slice(middle));
         return;
       }
-      const middle = Math.ceil(rows.length / 2);
-      await this.#attempt(rows.slice(0, middle), write);
-      await this.#attempt(rows.slice(middle), write);
+      this.onUnstorable(rows[0], error);
     }
+    for (const [key] of rows) left.delete(key);
+  }
+
+  /** Takes back a reading that was not written; by their own times, because a late one may have come meanwhile. */
+  #keepNewest(before: LastReading): void {
+    const key = keyOf(before.device, before.reading);
+    const now = this.#readings.get(key);
+    if (now === undefined || now.epochMs < before.epochMs) this.#readings.set(key, before);
   }
 
   #mergeActivity(device: DeviceId, before: Activity): void {
@@ -237,7 +263,7 @@ export class FleetStore {
     );
   }
 
-  async #writeReadings(rows: readonly { device: DeviceId; reading: Reading; epochMs: number }[]): Promise<void> {
+  async #writeReadings(rows: readonly LastReading[]): Promise<void> {
     const json = JSON.stringify(
       rows.map(({ device, reading: { metric, value, unit }, epochMs }) => ({
         device,
@@ -324,6 +350,10 @@ export class FleetStore {
       SET topic = excluded.topic, payload = excluded.payload, payload_size = excluded.payload_size, detail = excluded.detail,
           count = dead_letter.count + excluded.count, last_at = excluded.last_at`;
   }
+}
+
+function keyOf(device: DeviceId, { metric }: Reading): string {
+  return `${device} ${metric}`;
 }
 
 /** Figures of a time and of the time after it. */
