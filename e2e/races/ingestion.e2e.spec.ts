@@ -6,29 +6,47 @@ import { generate } from 'mqtt-packet';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { IngestionEngines, type IngestionProcess } from '../ingestion-processes.ts';
 import { NumberedSender } from '../numbered-sender.ts';
+import { SystemOfFile } from '../system-of-file.ts';
+import { influxql } from '../system.ts';
+
+/** Mosquitto tells of itself every 10 s, and ingestion writes that every 10 s. */
+const BROKER_TELLS_MS = 21_000;
+
+describe('telemetry at a broker with all services of a system', () => {
+  const system = new SystemOfFile();
+
+  /** What the broker has told of itself: messages that it was sent, and that it has sent. */
+  async function traffic(): Promise<readonly number[]> {
+    const figures = 'last(publish_received), last(publish_sent)';
+    const answer = JSON.parse(
+      await influxql(system.address, `SELECT ${figures} FROM broker WHERE time > now() - 1h`),
+    ) as { results?: { series?: { values: number[][] }[] }[] };
+    const [, ...counts] = answer.results?.[0]?.series?.[0]?.values[0] ?? [];
+    if (counts.length !== 2) throw new Error('the broker has told nothing yet');
+    return counts;
+  }
+
+  it('B4 is sent to one subscriber once, whoever else needs it', { timeout: 120_000 }, async () => {
+    const { urls, username, password } = system.address.broker;
+    const wait = { timeout: 40_000, interval: 500 };
+    const [receivedBefore = 0, sentBefore = 0] = await vi.waitFor(traffic, wait);
+    const everywhere = await NumberedSender.start({ url: urls[0] ?? '', username, password }, 'b4', 0);
+    await vi.waitFor(() => expect(everywhere.sent).toBeGreaterThan(3_000), wait);
+    const count = await everywhere.stop();
+    // Not the first figure that has them all: it may be of a moment at which they were on their way.
+    await vi.waitFor(async () => expect((await traffic())[0]).toBeGreaterThan(receivedBefore + count), wait);
+    await delay(BROKER_TELLS_MS);
+    const [, sentAfter = 0] = await traffic();
+    expect(sentAfter - sentBefore).toBeGreaterThanOrEqual(count);
+    // Each subscriber more would double it; the rest is statuses, digests and what the broker tells of itself.
+    expect(sentAfter - sentBefore).toBeLessThan(1.5 * count);
+  });
+});
 
 let engines: IngestionEngines;
 let ingestion: IngestionProcess;
 let client: MqttClient;
 let spool = '';
-
-beforeAll(async () => {
-  engines = await IngestionEngines.start(1);
-  spool = engines.newSpool();
-  client = await connectAsync(engines.broker(0).url, { ...engines.broker(0).account, reconnectPeriod: 250 });
-  client.on('error', () => undefined);
-});
-
-beforeEach(async () => {
-  ingestion = await run();
-});
-
-afterEach(() => engines.endProcesses());
-
-afterAll(async () => {
-  await client.endAsync();
-  await engines.stop();
-});
 
 async function run(): Promise<IngestionProcess> {
   return engines.run({ ordinal: 0, replicas: 1, spool });
@@ -74,6 +92,24 @@ async function untilWill(topic: string): Promise<number> {
 }
 
 describe('ingestion and the limits of brokers', () => {
+  beforeAll(async () => {
+    engines = await IngestionEngines.start(1);
+    spool = engines.newSpool();
+    client = await connectAsync(engines.broker(0).url, { ...engines.broker(0).account, reconnectPeriod: 250 });
+    client.on('error', () => undefined);
+  });
+
+  beforeEach(async () => {
+    ingestion = await run();
+  });
+
+  afterEach(() => engines.endProcesses());
+
+  afterAll(async () => {
+    await client.endAsync();
+    await engines.stop();
+  });
+
   it(
     'B1 what waits at the broker while ingestion is away is more than its defaults keep, and all of it comes',
     { timeout: 120_000 },
