@@ -4,9 +4,9 @@ import { createServer, request, type IncomingMessage, type Server, type ServerRe
 import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { freePort, influxdbSource, startInfluxdb, type ManagedProcess } from '@muster/engines';
-import { connectAsync, type MqttClient } from 'mqtt';
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
-import { curl, publish, StartedSystem, stateFolder } from './system.ts';
+import { NumberedSender } from './numbered-sender.ts';
+import { curl, psql, publish, StartedSystem, stateFolder } from './system.ts';
 
 /** What stands between ingestion and InfluxDB: it lets everything through, or answers writes itself. */
 type Mood = 'through' | 'gone' | 'hangs' | { readonly status: number; readonly headers?: Record<string, string> };
@@ -83,50 +83,9 @@ afterEach(() => {
   mood = 'through';
 });
 
-/** A device that counts what it sends, at QoS 1 each until the broker has it. */
-class Sender {
-  sent = 0;
-  #stopped = false;
-  readonly #beginMs = Date.now() - 3_600_000;
-  readonly #done: Promise<void>;
-
-  private constructor(
-    readonly device: string,
-    private readonly client: MqttClient,
-    private readonly pauseMs: number,
-  ) {
-    this.#done = this.#work();
-  }
-
-  static async start(device: string, pauseMs: number): Promise<Sender> {
-    const { urls, username, password } = system.address.broker;
-    return new Sender(device, await connectAsync(urls[0] ?? '', { username, password }), pauseMs);
-  }
-
-  /** Messages of 20 at a time, as fast as the pause lets. */
-  async #work(): Promise<void> {
-    while (!this.#stopped) {
-      const numbers = Array.from({ length: 20 }, (_, index) => this.sent + index + 1);
-      await Promise.all(
-        numbers.map(async (seq) =>
-          this.client.publishAsync(
-            `devices/${this.device}/telemetry`,
-            JSON.stringify({ temp: seq, ts: this.#beginMs + seq, session: 1, seq }),
-            { qos: 1 },
-          ),
-        ),
-      );
-      this.sent += numbers.length;
-      await delay(this.pauseMs);
-    }
-  }
-
-  async stop(): Promise<number> {
-    this.#stopped = true;
-    await this.#done;
-    await this.client.endAsync();
-    return this.sent;
-  }
+async function startSender(device: string, pauseMs: number): Promise<NumberedSender> {
+  const { urls, username, password } = system.address.broker;
+  return NumberedSender.start({ url: urls[0] ?? '', username, password }, device, pauseMs);
 }
 
 /** Distinct sequence numbers of a device that InfluxDB has, and points: the same, or something is there twice. */
@@ -156,7 +115,7 @@ async function figure(name: string): Promise<number> {
 
 describe('none of the messages that the broker took at QoS 1 is missing, and none is there twice', () => {
   it('when ingestion is killed with -9 again and again', { timeout: 120_000 }, async () => {
-    const sender = await Sender.start('killed', 20);
+    const sender = await startSender('killed', 20);
     for (let kill = 0; kill < 3; kill += 1) {
       await delay(1_500);
       const earlier = system.events.length;
@@ -177,7 +136,7 @@ describe('none of the messages that the broker took at QoS 1 is missing, and non
     ['answers 401', { status: 401 }],
   ])('while InfluxDB %s: telemetry waits in the spool', { timeout: 120_000 }, async (name, fault) => {
     const device = name.replaceAll(/\W+/g, '-');
-    const sender = await Sender.start(device, 20);
+    const sender = await startSender(device, 20);
     await delay(1_000);
     mood = fault;
     await delay(4_000);
@@ -192,8 +151,43 @@ describe('none of the messages that the broker took at QoS 1 is missing, and non
     await expectAll(device, sent);
   });
 
+  it('when the broker is killed, its state saved', { timeout: 120_000 }, async () => {
+    const sender = await startSender('broker-killed', 20);
+    await delay(1_000);
+    // Else its memory of who subscribes would be gone, and what it acknowledges meanwhile be for nobody (mqtt-pitfalls B7).
+    process.kill(system.pidOf('mosquitto-0'), 'SIGUSR1');
+    await delay(500);
+    const earlier = system.events.length;
+    process.kill(system.pidOf('mosquitto-0'), 'SIGKILL');
+    await vi.waitFor(
+      () => expect(system.events.slice(earlier)).toMatchObject([{ event: 'ended' }, { event: 'restarted' }]),
+      { timeout: 20_000 },
+    );
+    await delay(2_000);
+    await expectAll('broker-killed', await sender.stop());
+  });
+
+  it('when InfluxDB refuses a line among them, which is a dead letter', { timeout: 120_000 }, async () => {
+    // A field that is a text already: of numbers InfluxDB says "partial write: field type conflict".
+    const write = `http://127.0.0.1:${influxPort}/write?${new URLSearchParams({ db: 'muster', u: account.username, p: account.password, precision: 'ms' }).toString()}`;
+    const line = `telemetry,device=elsewhere clash="text" ${Date.now() - 3_600_000}`;
+    expect((await fetch(write, { method: 'POST', body: line })).status).toBe(204);
+    const sender = await startSender('partial', 5);
+    for (let seq = 1; seq <= 5; seq += 1) {
+      const reading = JSON.stringify({ clash: seq, ts: Date.now() - 3_600_000 + seq, session: 1, seq });
+      await publish(system.address, '-t', 'devices/clashing/telemetry', '-m', reading, '-q', '1');
+      await delay(200);
+    }
+    await expectAll('partial', await sender.stop());
+    const letters = "SELECT reason || ' ' || count || ' ' || detail FROM dead_letter WHERE device = 'clashing'";
+    await vi.waitFor(
+      async () => expect(await psql(system.address, letters)).toMatch(/^refused-by-influxdb 5 .*field type conflict/),
+      { timeout: 20_000, interval: 250 },
+    );
+  });
+
   it('when PostgreSQL is killed', { timeout: 120_000 }, async () => {
-    const sender = await Sender.start('postgres-killed', 20);
+    const sender = await startSender('postgres-killed', 20);
     await delay(1_000);
     process.kill(system.pidOf('postgres'), 'SIGKILL');
     await delay(4_000);
@@ -210,7 +204,7 @@ describe('none of the messages that the broker took at QoS 1 is missing, and non
 
   it('when the disk of the spool is full as well: QoS 1 stays with the broker, QoS 0 is dropped and counted', async (context) => {
     if (!isMounted) context.skip('no disk can be mounted here');
-    const sender = await Sender.start('disk-full', 5);
+    const sender = await startSender('disk-full', 5);
     await delay(500);
     mood = 'gone';
     await vi.waitFor(async () => expect(await figure('spool_full')).toBe(1), { timeout: 60_000, interval: 250 });

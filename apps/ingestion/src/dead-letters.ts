@@ -118,7 +118,7 @@ export class DeadLetters {
     const counts = this.#counts;
     this.#counts = new Map();
     const results = await Promise.allSettled([
-      writeRows([...counts.values()], (rows) => this.#writeCounts(rows), this.onUnstorable).catch((error: unknown) => {
+      writeRows(counts, (rows) => this.#writeCounts(rows), this.onUnstorable).catch((error: unknown) => {
         for (const [key, before] of counts) this.#mergeCount(key, before);
         throw error;
       }),
@@ -163,9 +163,14 @@ export class DeadLetters {
       this.#waitingBytes = 0;
     }
     if (this.#underWay.length === 0) return;
-    await writeRows(this.#underWay, (rows) => this.#insert(rows), this.onUnstorable);
-    this.#count(this.#underWay);
-    this.#underWay = [];
+    const written = this.#underWay;
+    const left = new Map(written.entries());
+    try {
+      await writeRows(left, (rows) => this.#insert(rows), this.onUnstorable);
+    } finally {
+      this.#underWay = [...left.values()];
+    }
+    this.#count(written);
     // What comes from now on is received later.
     const nowMs = Date.now();
     for (const [topic, atMs] of this.#lastTimes) if (atMs < nowMs) this.#lastTimes.delete(topic);

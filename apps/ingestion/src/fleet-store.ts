@@ -4,7 +4,14 @@ import { DeadLetters, type DeadLetter } from './dead-letters.ts';
 import type { DeviceFigures } from './fleet.ts';
 import { writeRows, type OnUnstorable } from './write-rows.ts';
 
+interface LastReading {
+  readonly device: DeviceId;
+  readonly reading: Reading;
+  readonly epochMs: number;
+}
+
 interface Activity {
+  readonly device: DeviceId;
   lastSeenMs: number | undefined;
   messages: number;
   bytes: number;
@@ -41,7 +48,7 @@ const MAX_CLOCK_OFFSET_MS = 2 ** 31 - 1;
  */
 export class FleetStore {
   #heard = new Set<DeviceId>();
-  #readings = new Map<string, { readonly device: DeviceId; readonly reading: Reading; readonly epochMs: number }>();
+  #readings = new Map<string, LastReading>();
   #activity = new Map<DeviceId, Activity>();
   #attention = new Map<string, Attention>();
 
@@ -71,7 +78,7 @@ export class FleetStore {
   /** Takes readings that have been stored, and no more: of a message that came long ago. */
   learned(device: DeviceId, readings: readonly Reading[], epochMs: number): void {
     for (const reading of readings) {
-      const key = `${device} ${reading.metric}`;
+      const key = keyOf(device, reading);
       const before = this.#readings.get(key);
       if (before === undefined || before.epochMs <= epochMs) this.#readings.set(key, { device, reading, epochMs });
     }
@@ -85,7 +92,7 @@ export class FleetStore {
   #activityOf(device: DeviceId, broker: string): Activity {
     let activity = this.#activity.get(device);
     if (activity === undefined) {
-      activity = { lastSeenMs: undefined, messages: 0, bytes: 0, broker, figures: undefined };
+      activity = { device, lastSeenMs: undefined, messages: 0, bytes: 0, broker, figures: undefined };
       this.#activity.set(device, activity);
     }
     activity.broker = broker;
@@ -141,19 +148,20 @@ export class FleetStore {
     this.#activity = new Map();
     for (const [device, one] of activity) one.figures = together(one.figures, figuresOf(device));
     const tombstoned = new Set<string>();
+    const heardLeft = new Map([...heard].map((id) => [id, id]));
     const results = await Promise.allSettled([
-      this.#attempt([...heard], async (ids) => {
+      this.#attempt(heardLeft, async (ids) => {
         for (const id of (await discover(this.database, ids)).tombstoned) tombstoned.add(id);
       }).catch((error: unknown) => {
-        for (const device of heard) this.#heard.add(device);
+        for (const device of heardLeft.keys()) this.#heard.add(device);
         throw error;
       }),
-      this.#attempt([...readings.values()], (rows) => this.#writeReadings(rows)).catch((error: unknown) => {
-        this.#readings = new Map([...readings, ...this.#readings]);
+      this.#attempt(readings, (rows) => this.#writeReadings(rows)).catch((error: unknown) => {
+        for (const before of readings.values()) this.#keepNewest(before);
         throw error;
       }),
-      this.#attempt([...activity], (rows) => this.#writeActivity(rows)).catch((error: unknown) => {
-        for (const [device, before] of activity) this.#mergeActivity(device, before);
+      this.#attempt(activity, (rows) => this.#writeActivity(rows)).catch((error: unknown) => {
+        for (const before of activity.values()) this.#mergeActivity(before);
         throw error;
       }),
       this.#letters.flush(),
@@ -164,13 +172,20 @@ export class FleetStore {
     return tombstoned;
   }
 
-  async #attempt<Row>(rows: readonly Row[], write: (rows: readonly Row[]) => Promise<unknown>): Promise<void> {
-    await writeRows(rows, write, this.onUnstorable);
+  async #attempt<Key, Row>(left: Map<Key, Row>, write: (rows: readonly Row[]) => Promise<unknown>): Promise<void> {
+    await writeRows(left, write, this.onUnstorable);
   }
 
-  #mergeActivity(device: DeviceId, before: Activity): void {
-    const now = this.#activity.get(device);
-    if (now === undefined) this.#activity.set(device, before);
+  /** Takes back a reading that was not written; by their own times, because a late one may have come meanwhile. */
+  #keepNewest(before: LastReading): void {
+    const key = keyOf(before.device, before.reading);
+    const now = this.#readings.get(key);
+    if (now === undefined || now.epochMs < before.epochMs) this.#readings.set(key, before);
+  }
+
+  #mergeActivity(before: Activity): void {
+    const now = this.#activity.get(before.device);
+    if (now === undefined) this.#activity.set(before.device, before);
     else {
       now.messages += before.messages;
       now.bytes += before.bytes;
@@ -179,7 +194,7 @@ export class FleetStore {
     }
   }
 
-  async #writeReadings(rows: readonly { device: DeviceId; reading: Reading; epochMs: number }[]): Promise<void> {
+  async #writeReadings(rows: readonly LastReading[]): Promise<void> {
     const json = JSON.stringify(
       rows.map(({ device, reading: { metric, value, unit }, epochMs }) => ({
         device,
@@ -201,9 +216,9 @@ export class FleetStore {
       WHERE last_reading.at <= excluded.at`;
   }
 
-  async #writeActivity(rows: readonly (readonly [DeviceId, Activity])[]): Promise<void> {
+  async #writeActivity(rows: readonly Activity[]): Promise<void> {
     const json = JSON.stringify(
-      rows.map(([device, { lastSeenMs, messages, bytes, broker, figures }]) => ({
+      rows.map(({ device, lastSeenMs, messages, bytes, broker, figures }) => ({
         device,
         last_seen_ms: lastSeenMs ?? null,
         ...{ messages, bytes, broker },
@@ -241,6 +256,10 @@ export class FleetStore {
       ON CONFLICT (broker) DO UPDATE SET "from" = excluded."from", until = excluded.until
       WHERE ingestion_attention.until <> excluded.until`;
   }
+}
+
+function keyOf(device: DeviceId, { metric }: Reading): string {
+  return `${device} ${metric}`;
 }
 
 /** Figures of a time and of the time after it. */

@@ -13,6 +13,8 @@ export interface KnownDevice {
   usualAge: UsualAge | undefined;
   /** The session whose boot time is known, with it; only the newest is kept. */
   boot: { readonly session: number; readonly bootedAtMs: number } | undefined;
+  /** The session whose boot time is asked for at the moment. */
+  booting: { readonly session: number; readonly bootedAtMs: Promise<number> } | undefined;
   readonly sequence: SequenceTracker;
   readonly quota: DeviceQuota;
   clock: ClockOffset | undefined;
@@ -97,7 +99,12 @@ export class Fleet {
 function unheard(id: DeviceId, metrics: readonly string[]): KnownDevice {
   return {
     ...{ id, metrics: new Set(metrics), lastReceiptMs: 0, usualAge: undefined, boot: undefined, clock: undefined },
-    ...{ sequence: new SequenceTracker(), quota: new DeviceQuota(), told: { lost: 0, duplicates: 0, dropped: 0 } },
+    ...{
+      booting: undefined,
+      sequence: new SequenceTracker(),
+      quota: new DeviceQuota(),
+      told: { lost: 0, duplicates: 0, dropped: 0 },
+    },
   };
 }
 

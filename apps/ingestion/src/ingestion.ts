@@ -273,8 +273,18 @@ export class Ingestion {
     );
   }
 
-  /** The boot time of a session, waited for as long as PostgreSQL is away; rejects only at the end. */
-  async #bootTime(device: KnownDevice, session: number, claimedMs: number): Promise<number> {
+  /** The boot time of a session, asked for once, though a whole outbox waits for it. */
+  #bootTime(device: KnownDevice, session: number, claimedMs: number): Promise<number> {
+    if (device.booting?.session === session) return device.booting.bootedAtMs;
+    const bootedAtMs = this.#fixBootTime(device, session, claimedMs).finally(() => {
+      if (device.booting?.bootedAtMs === bootedAtMs) device.booting = undefined;
+    });
+    device.booting = { session, bootedAtMs };
+    return bootedAtMs;
+  }
+
+  /** Waits for as long as PostgreSQL is away; rejects only at the end. */
+  async #fixBootTime(device: KnownDevice, session: number, claimedMs: number): Promise<number> {
     const bootedAtMs = await pRetry(() => this.#parts.store.bootTime(device.id, session, claimedMs), {
       retries: Number.POSITIVE_INFINITY,
       minTimeout: 100,

@@ -4,25 +4,28 @@ import { isDataError } from '@muster/database';
 export type OnUnstorable = (row: unknown, error: unknown) => void;
 
 /**
- * Writes rows at once, and one by one where some of them can never be written.
+ * Writes rows at once, and one by one where some of them can never be written. Takes out of `left` what need not be
+ * written again: after a failure the others are there.
  * @throws the first error that is not about the data
  */
-export async function writeRows<Row>(
-  rows: readonly Row[],
+export async function writeRows<Key, Row>(
+  left: Map<Key, Row>,
   write: (rows: readonly Row[]) => Promise<unknown>,
   onUnstorable: OnUnstorable,
+  entries: readonly (readonly [Key, Row])[] = [...left],
 ): Promise<void> {
-  if (rows.length === 0) return;
+  if (entries.length === 0) return;
   try {
-    await write(rows);
+    await write(entries.map(([, row]) => row));
   } catch (error) {
     if (!isDataError(error)) throw error;
-    if (rows.length === 1) {
-      onUnstorable(rows[0], error);
+    if (entries.length > 1) {
+      const middle = Math.ceil(entries.length / 2);
+      await writeRows(left, write, onUnstorable, entries.slice(0, middle));
+      await writeRows(left, write, onUnstorable, entries.slice(middle));
       return;
     }
-    const middle = Math.ceil(rows.length / 2);
-    await writeRows(rows.slice(0, middle), write, onUnstorable);
-    await writeRows(rows.slice(middle), write, onUnstorable);
+    onUnstorable(entries[0]?.[1], error);
   }
+  for (const [key] of entries) left.delete(key);
 }

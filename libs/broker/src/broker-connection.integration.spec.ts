@@ -3,8 +3,10 @@ import { Socket } from 'node:net';
 import { connectAsync } from 'mqtt';
 import { afterEach, describe, expect, inject, it, vi } from 'vitest';
 import { BrokerConnection } from './broker-connection.ts';
+import type { ConnectionEvent } from './broker-target.ts';
 import type { BrokerConnectionOptions, ReceivedMessage } from './connection-options.ts';
 import { readRetained } from './retained-sweep.ts';
+import { ScriptedBroker } from './subscriber/scripted-broker.ts';
 
 const { broker } = inject('engines');
 const open: BrokerConnection[] = [];
@@ -102,6 +104,22 @@ describe('a connection to a real broker', () => {
     const setNoDelay = vi.spyOn(Socket.prototype, 'setNoDelay');
     await ready();
     expect(setNoDelay).toHaveBeenCalledWith(true);
+  });
+
+  it('B13 gives way for 5 s or more when it is told that its session was taken over, and says so', async () => {
+    const scripted = await ScriptedBroker.start();
+    const events: ConnectionEvent[] = [];
+    await ready({ broker: scripted.target, onEvent: (event) => events.push(event) });
+    scripted.clients[0]?.send({ cmd: 'disconnect', reasonCode: 0x8e });
+    scripted.clients[0]?.end();
+    await vi.waitFor(() => expect(events).toHaveLength(3));
+    expect(events.slice(1)).toMatchObject([
+      { kind: 'failed', error: { code: 'taken-over', message: expect.stringMatching(/0x8e/) as string } },
+      { kind: 'disconnected', retryInMs: expect.any(Number) as number },
+    ]);
+    const [, , lost] = events;
+    expect(lost?.kind === 'disconnected' && lost.retryInMs).toBeGreaterThanOrEqual(5_000);
+    await scripted.stop();
   });
 
   it('shows retain flag, properties and duplicates to its handler', async () => {

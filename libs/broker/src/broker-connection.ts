@@ -28,6 +28,8 @@ const RECEIVE_MAXIMUM = 65_535;
 const MAX_IN_HAND = 65_535;
 const CONNECT_TIMEOUT_MS = 10_000;
 const BACKLOG_LIMIT_MS = 30_000;
+/** MQTT 5, section 3.14.2.1. */
+const SESSION_TAKEN_OVER = 0x8e;
 /** mqtt.js skips its own PUBACK when the callback gets an error; one object, because a stack trace a message is dear (B6). */
 const ACKNOWLEDGE_LATER = new Error('acknowledged after the handler');
 
@@ -44,6 +46,7 @@ export class BrokerConnection {
   readonly #pace = new ReconnectPace();
   readonly #answers: PublishAnswers;
   #acknowledgements: AcknowledgementQueue;
+  #isTakenOver = false;
   #network: Network = { isLost: false, inHand: 0 };
   readonly #readiness = new Readiness();
   #hasBacklog = false;
@@ -85,6 +88,12 @@ export class BrokerConnection {
     this.#client.on('connect', (packet) => {
       this.#hasBacklog = packet.sessionPresent;
       void this.#connected(packet.sessionPresent);
+    });
+    this.#client.on('disconnect', ({ reasonCode = 0 }) => {
+      if (reasonCode !== SESSION_TAKEN_OVER) return;
+      this.#isTakenOver = true;
+      const { clientId } = options;
+      this.#failed(new BrokerError('taken-over', `${this.broker}: another client is ${clientId} now (0x8e)`));
     });
     this.#client.on('error', (error) => {
       this.#lastError = error;
@@ -350,7 +359,8 @@ export class BrokerConnection {
     this.#network = { isLost: false, inHand: 0 };
     this.#drained?.();
     if (this.#closing) return;
-    const retryInMs = this.#pace.lost(Date.now(), Math.random());
+    const retryInMs = this.#pace.lost(Date.now(), Math.random(), this.#isTakenOver);
+    this.#isTakenOver = false;
     this.#client.options.reconnectPeriod = retryInMs;
     this.#emit({ kind: 'disconnected', broker: this.broker, retryInMs });
   }

@@ -41,6 +41,7 @@ describe('a write', () => {
     const { server, influx } = await serverThat(() => undefined);
     expect(await influx.write(['a b=1'])).toEqual({
       kind: 'unavailable',
+      isTimeout: true,
       reason: 'InfluxDB did not answer within 200 ms',
     });
     const connections = (): Promise<number> =>

@@ -26,6 +26,8 @@ export type WriteOutcome =
       readonly reason: string;
       /** It is there and will not take any line until its database, account or address is set up rightly. */
       readonly isMisconfigured?: boolean;
+      /** It did not answer within the time limit: it hangs, or is too slow for so many lines. */
+      readonly isTimeout?: boolean;
       /** It asked to be left alone for so long (RFC 9110, section 10.2.3). */
       readonly retryAfterMs?: number | undefined;
     };
@@ -114,7 +116,7 @@ export class Influx {
     clearTimeout(timer);
     signal?.removeEventListener('abort', end);
     if (outcome.kind !== 'unavailable' || abort.signal.reason !== TIMED_OUT) return outcome;
-    return { kind: 'unavailable', reason: `InfluxDB did not answer within ${this.#timeoutMs} ms` };
+    return { kind: 'unavailable', isTimeout: true, reason: `InfluxDB did not answer within ${this.#timeoutMs} ms` };
   }
 
   /**

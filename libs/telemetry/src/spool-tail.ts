@@ -20,6 +20,8 @@ export interface SpoolTailOptions {
   readonly segmentBytes: number;
   /** The next segment, whose file does not exist yet. */
   readonly begin: (atMs: number) => Segment;
+  /** There is no file of a segment that was to begin, and there will be none. */
+  readonly onNotBegun: (segment: Segment) => void;
   /** Called before records that have reached the disk are counted in their segment. */
   readonly onStored: (firstAtMs: number) => void;
   readonly onFailed: (error: SpoolError) => void;
@@ -135,14 +137,17 @@ export class SpoolTail {
 
   async #begin(atMs: number): Promise<{ readonly segment: Segment; readonly handle: FileHandle }> {
     const segment = this.#options.begin(atMs);
-    const handle = await open(segment.file, 'wx', 0o600);
+    let handle: FileHandle | undefined;
     try {
+      handle = await open(segment.file, 'wx', 0o600);
       await syncFolder(path.dirname(segment.file));
+      return { segment, handle };
     } catch (error) {
-      await handle.close();
+      // A disk that is out of order is tried several times a second, for as long as that takes.
+      this.#options.onNotBegun(segment);
+      await handle?.close();
       throw error;
     }
-    return { segment, handle };
   }
 
   async #endOpen(): Promise<void> {

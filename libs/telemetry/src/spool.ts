@@ -96,6 +96,9 @@ export class Spool {
         this.#segments.push(segment);
         return segment;
       },
+      onNotBegun: (segment) => {
+        this.#segments = this.#segments.filter((one) => one !== segment);
+      },
       onStored: (firstAtMs) => {
         if (this.isEmpty) this.#oldestAtMs = firstAtMs;
         this.#isFull = false;

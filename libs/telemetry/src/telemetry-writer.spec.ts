@@ -134,6 +134,19 @@ describe('while InfluxDB is away', () => {
     expect(probes.at(-1)?.lines).toHaveLength(20);
   });
 
+  it('and is too slow for so many lines at once, it is asked for fewer, until it has all of them', async () => {
+    const made = await scene({ maxBatchLines: 40 }, {}, { timeoutMs: 100 });
+    const { influx, writer, refused } = made;
+    // It answers in time for no more than ten.
+    influx.answers((response, { lines }) => {
+      if (lines.length <= 10) response.writeHead(204).end();
+    });
+    expect(await writer.write(linesOf(0, 40))).toBe('spool');
+    await drained(made);
+    expect([...influx.stored].sort()).toEqual([...linesOf(0, 40)].sort());
+    expect(refused).toEqual([]);
+  });
+
   it('is left alone for as long as it asks to be', async () => {
     const made = await scene();
     const { influx, writer, events } = made;

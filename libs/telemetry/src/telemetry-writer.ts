@@ -220,7 +220,8 @@ export class TelemetryWriter {
       const outcome = await this.#options.influx.write(lines, this.#abort.signal);
       if (outcome.kind === 'unavailable') {
         this.#failed(outcome);
-        return left;
+        // Else it would be asked for the same again and again, and everything behind it wait.
+        return outcome.isTimeout === true ? [...halvesOf(lines), ...left.slice(1)] : left;
       }
       this.#answered();
       if (outcome.kind === 'stored') {
@@ -245,8 +246,7 @@ export class TelemetryWriter {
       this.#refuse(lines, outcome.reason);
       return [];
     }
-    const middle = Math.ceil(lines.length / 2);
-    return [lines.slice(0, middle), lines.slice(middle)];
+    return halvesOf(lines);
   }
 
   #refuse(lines: Lines, reason: string): void {
@@ -330,6 +330,12 @@ export class TelemetryWriter {
     });
     if (!this.#isClosing) this.#probeTimer ??= setTimeout(() => this.#probe(), MAX_RETRY_MS);
   }
+}
+
+/** One half where there is a single line. */
+function halvesOf(lines: Lines): readonly Lines[] {
+  const middle = Math.ceil(lines.length / 2);
+  return lines.length > 1 ? [lines.slice(0, middle), lines.slice(middle)] : [lines];
 }
 
 function newBatch(): Batch {

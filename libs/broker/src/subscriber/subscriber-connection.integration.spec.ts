@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { Socket } from 'node:net';
+import { setTimeout as delay } from 'node:timers/promises';
 import { afterEach, describe, expect, inject, it, vi } from 'vitest';
 import { BrokerConnection } from '../broker-connection.ts';
 import type { ConnectionEvent } from '../broker-target.ts';
@@ -198,6 +199,25 @@ describe('a subscriber at a real broker', () => {
     await vi.waitFor(() => expect(texts(messages)).toEqual(['set', '']));
     expect(messages.every(({ retain }) => retain)).toBe(true);
     expect(messages[0]?.properties()).toMatchObject({ subscriptionIdentifier: 9 });
+  });
+
+  it('B6 a store that takes longer than the keep-alive ends no connection, and nothing comes twice', async () => {
+    const topic = `test/${randomUUID()}`;
+    const keepAliveSeconds = 1;
+    const { messages, deliveries, events } = await ready({ ...session(topic), keepAliveSeconds, settles: false });
+    const sender = await publisher();
+    const count = 40;
+    // Nothing is settled for four times as long as a client may be silent.
+    for (let index = 0; index < count; index += 1) {
+      await sender.publish(topic, `${index}`);
+      await delay((4_000 * keepAliveSeconds) / count);
+    }
+    expect(texts(messages)).toEqual(Array.from({ length: count }, (_, index) => `${index}`));
+    for (const delivery of deliveries) delivery.settleAll('acknowledge');
+    await sender.publish(topic, 'behind');
+    await vi.waitFor(() => expect(messages).toHaveLength(count + 1));
+    expect(messages.some(({ duplicate }) => duplicate)).toBe(false);
+    expect(events.map(({ kind }) => kind)).toEqual(['connected']);
   });
 
   it('B1 holds 65,535 messages unacknowledged, gets no more, and all the rest when they are settled', async () => {
