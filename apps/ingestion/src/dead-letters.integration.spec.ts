@@ -65,6 +65,7 @@ describe('ingestion', () => {
       share: { kind: 'all-but', brokers: [] },
     });
     const ingestion = new Ingestion({
+      canary: { lineOf: () => undefined },
       ...{ topicMap, store, tombstones, metrics, logger, digest, influx, spool, replay },
       quota: { perSecond: 100, burst: 1_000 },
     });
