@@ -1,12 +1,13 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Command, Credentials, DeviceConfig, Replacement, ReplacementList } from '@muster/contract';
-import { connect, connectAsync, type MqttClient } from 'mqtt';
+import { connect, connectAsync, ErrorWithReasonCode, type MqttClient } from 'mqtt';
 import { describe, expect, it, vi } from 'vitest';
 import { curl, deviceOf, muster } from '../system.ts';
 import { SystemOfFile } from '../system-of-file.ts';
 
 const system = new SystemOfFile(['--brokers', '2'], []);
 const SOON = { timeout: 30_000, interval: 100 };
+const ATTEMPTS = 40;
 
 async function credentialsOf(id: string): Promise<Credentials> {
   return (await curl(system.address, `/api/v1/devices/${id}/credentials`, '-X', 'POST')).body as Credentials;
@@ -18,21 +19,34 @@ interface Hardware {
   readonly heard: string[];
 }
 
-/** A device of nothing but MQTT, with a session that its broker keeps; it hears from the first moment on. */
+/**
+ * A device of nothing but MQTT, with a session that its broker keeps; it hears from the first moment on. A broker that is
+ * started anew, because it has crashed, is waited for; one that answers no is not.
+ */
 async function hardware({ username, password, broker }: Credentials, url = broker.url): Promise<Hardware> {
-  const heard: string[] = [];
-  const client = connect(url, {
-    ...{ protocolVersion: 5, clientId: username, username, password, clean: false, reconnectPeriod: 0 },
-    properties: { sessionExpiryInterval: 3_600 },
-  });
-  client.on('message', (topic, payload) => heard.push(`${topic.split('/').at(-1)} ${payload.toString()}`));
-  await new Promise((resolve, reject) => {
-    client.once('connect', resolve);
-    client.once('error', reject);
-  });
-  client.on('error', () => undefined);
-  for (const topic of ['command', 'config']) await client.subscribeAsync(`devices/${username}/${topic}`, { qos: 1 });
-  return { client, heard };
+  for (let attempt = 1; ; attempt += 1) {
+    const heard: string[] = [];
+    const client = connect(url, {
+      ...{ protocolVersion: 5, clientId: username, username, password, clean: false, reconnectPeriod: 0 },
+      properties: { sessionExpiryInterval: 3_600 },
+    });
+    client.on('message', (topic, payload) => heard.push(`${topic.split('/').at(-1)} ${payload.toString()}`));
+    const isConnected = await new Promise<boolean>((resolve, reject) => {
+      client.once('connect', () => resolve(true));
+      client.once('error', (error) => {
+        if (error instanceof ErrorWithReasonCode) reject(error);
+      });
+      client.once('close', () => resolve(false));
+    });
+    client.on('error', () => undefined);
+    if (isConnected) {
+      for (const topic of ['command', 'config'])
+        await client.subscribeAsync(`devices/${username}/${topic}`, { qos: 1 });
+      return { client, heard };
+    }
+    if (attempt === ATTEMPTS) throw new Error(`${url} does not answer`);
+    await delay(250);
+  }
 }
 
 async function say({ client }: Hardware, id: string, topic: string, value: object): Promise<void> {

@@ -116,6 +116,8 @@ export class Replacements {
     // Of the last transaction that was committed.
     let begun: { readonly row: Row; readonly cancelled: readonly string[] } | undefined;
     const rotate = await accounts.has(device);
+    // Mosquitto 2.0.11 ends by a fault soon after it has read that the account of a session that waits is another one.
+    if (rotate) await this.#endWaitingSessions(device);
     const issued = await credentials.issue(device, { rotate }, async (transaction, version) => {
       const cancelled = await commands.cancelAll(transaction, device, `the hardware was replaced by ${by}`);
       begun = { cancelled, row: await this.#begin(transaction, device, { by, version, cancelled: cancelled.length }) };
@@ -210,6 +212,21 @@ export class Replacements {
     } finally {
       this.#isResuming = false;
     }
+  }
+
+  /** Ends the sessions of a device where a broker answers; where none does, that is done after it has the new password. */
+  async #endWaitingSessions(device: DeviceId): Promise<void> {
+    const { brokers, logger } = this.#parts;
+    await Promise.all(
+      brokers.map(async (broker) => {
+        try {
+          await endSession(broker, device);
+        } catch (error) {
+          if (!(error instanceof BrokerError)) throw error;
+          logger.warn({ device, broker: broker.name, reason: error.message }, 'a session is ended later');
+        }
+      }),
+    );
   }
 
   /** Goes on with a replacement; one at a time of each. */
