@@ -22,6 +22,9 @@ export default defineConfig({
           name: 'integration',
           include: ['{apps,libs}/*/src/**/*.integration.spec.ts', 'e2e/**/*.integration.spec.ts'],
           globalSetup: ['./e2e/programs.setup.ts', './e2e/engines.setup.ts'],
+          // They share one broker and one PostgreSQL: services of two files would take each other's sessions.
+          maxWorkers: 1,
+          sequence: { groupOrder: 1 },
           testTimeout: 30_000,
           hookTimeout: 60_000,
         },
@@ -35,7 +38,7 @@ export default defineConfig({
           hookTimeout: 180_000,
           // Each file runs a whole system, which waits most of the time: for limits, for brokers, for the next look.
           maxWorkers: 2,
-          sequence: { groupOrder: 1 },
+          sequence: { groupOrder: 2 },
         },
       },
     ],
