@@ -203,7 +203,7 @@ export class IngestionEngines {
 
   /** Writes lines past ingestion. */
   async writeLines(...lines: readonly string[]): ReturnType<Influx['write']> {
-    return this.#influx.write(lines);
+    return this.#influx.write(lines.join('\n'));
   }
 
   /** The rows of a query to PostgreSQL. */

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { clockOffsetAfter, clockOffsetMs, type ClockOffset } from './clock-offset.ts';
+import { ClockOffset } from './clock-offset.ts';
 
 const START_MS = 1_800_000_000_000;
 
@@ -12,13 +12,13 @@ interface Heard {
 }
 
 function offsetAfter(heard: readonly Heard[]): number | undefined {
-  let known: ClockOffset | undefined;
+  const clock = new ClockOffset();
   let nowMs = START_MS;
   for (const { atSeconds, aheadMs, delayMs } of heard) {
     nowMs = START_MS + atSeconds * 1_000;
-    known = clockOffsetAfter(known, nowMs - delayMs + aheadMs, nowMs);
+    clock.take(nowMs - delayMs + aheadMs, nowMs);
   }
-  return clockOffsetMs(known, nowMs);
+  return clock.offsetMs(nowMs);
 }
 
 /** Readings every so many seconds. */

@@ -200,7 +200,7 @@ describe('a replay of dead letters', () => {
       { reason: 'invalid-json', count: 1, settled: 1 },
       { reason: 'not-a-number', count: 2, settled: 1 },
     ]);
-    await store.flush(() => undefined);
+    await store.flush(Date.now());
     const known = await database.lastReading.findMany({ where: { device } });
     expect(known).toMatchObject([{ metric: 'state', text: 'open', at: new Date(1_700_000_000_000) }]);
     expect(await database.device.count({ where: { id: device } })).toBe(1);

@@ -1,59 +1,9 @@
-import { decodeTelemetry, deviceId, TopicMap } from '@muster/contract';
+import { deviceId } from '@muster/contract';
 import { describe, expect, it } from 'vitest';
-import { countChanges, letterShare, readAgain, remainder, type LetterMessage } from './dead-letter-replay.ts';
+import { countChanges, letterShare, type LetterMessage } from './dead-letter-replay.ts';
 import { keptWhereSomeIsStored, withDistinctTimes, type KeptMessage } from './dead-letters.ts';
 
-const topicMap = TopicMap.from({
-  topics: [
-    { pattern: 'plant/{device}/number', role: 'telemetry', decoder: 'number', metric: 'number' },
-    { pattern: 'plant/{device}/all', role: 'telemetry', decoder: 'json' },
-    { pattern: 'plant/{device}/status', role: 'status' },
-  ],
-});
 const valve = deviceId('valve');
-const no = (): boolean => false;
-
-describe('a dead letter that is read again', () => {
-  it.each([
-    [
-      'is read where the map has an entry that fits',
-      'plant/valve/number',
-      '7',
-      no,
-      { kind: 'telemetry', device: valve },
-    ],
-    ['is refused where no entry matches', 'field/valve/number', '7', no, { device: '', reason: 'not-in-topic-map' }],
-    [
-      'is refused where its entry is no telemetry',
-      'plant/valve/status',
-      'x',
-      no,
-      { device: '', reason: 'not-in-topic-map' },
-    ],
-    ['is refused where the id is none', 'plant/a b/number', '7', no, { device: '', reason: 'invalid-device-id' }],
-    ['is refused where it cannot be decoded', 'plant/valve/number', 'x', no, { device: valve, reason: 'not-a-number' }],
-    [
-      'is refused of a tombstoned device',
-      'plant/valve/number',
-      '7',
-      () => true,
-      { device: valve, reason: 'decommissioned' },
-    ],
-  ])('%s', (_, topic, payload, isTombstoned, expected) => {
-    expect(readAgain(topicMap, { topic, payload: Buffer.from(payload) }, isTombstoned)).toMatchObject(expected);
-  });
-
-  it.each([
-    ['nothing of it is left where all was used', '{"temp":1}', [], undefined],
-    ['a bad field is left', '{"temp":1,"a b":2}', [], { reason: 'bad-name', detail: 'fields a b' }],
-    ['metrics beyond the limit are left', '{"temp":1}', ['hum'], { reason: 'too-many-metrics', detail: 'metrics hum' }],
-  ])('%s', (_, payload, excess, expected) => {
-    const match = topicMap.match('plant/valve/all');
-    if (match?.entry.role !== 'telemetry') throw new Error('the topic map has the topic');
-    const rest = remainder(valve, decodeTelemetry(Buffer.from(payload), match.entry), excess);
-    expect(rest).toEqual(expected === undefined ? undefined : { device: valve, ...expected });
-  });
-});
 
 describe('a message of which some is stored', () => {
   const receivedAtMs = 1_700_000_000_000;

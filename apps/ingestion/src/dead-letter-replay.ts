@@ -1,4 +1,4 @@
-import { ContractError, decodeTelemetry, type DeviceId, type Telemetry, type TopicMap } from '@muster/contract';
+import type { TopicMap } from '@muster/contract';
 import {
   ChannelFollower,
   DEAD_LETTER_CHANNEL,
@@ -14,10 +14,10 @@ import type { DurableWrites } from './durable-writes.ts';
 import { admittedReadings, type Fleet } from './fleet.ts';
 import type { FleetStore } from './fleet-store.ts';
 import { readingTime } from './reading-time.ts';
+import { readMessage, refusedParts, type Refusal } from './telemetry-message.ts';
 
 /** Messages that are read at once; their payloads are in memory. */
 const BATCH = 200;
-const MAX_DETAIL_FIELDS = 20;
 
 /** A kept message as it stands in PostgreSQL. */
 export interface LetterMessage {
@@ -28,18 +28,6 @@ export interface LetterMessage {
   readonly payload: Uint8Array;
   readonly received_at: Date;
 }
-
-/** Why a message cannot be used, and whose it is by the topic map; empty where that names no device. */
-export interface Refusal {
-  readonly device: DeviceId | '';
-  readonly reason: string;
-  readonly detail: string;
-}
-
-/** What a message says by a topic map. */
-export type ReadAgain =
-  | { readonly kind: 'telemetry'; readonly device: DeviceId; readonly telemetry: Telemetry }
-  | ({ readonly kind: 'refused' } & Refusal);
 
 /** What has become of a message: it is durable, it cannot be used, or it is tried another time. */
 type Outcome =
@@ -70,43 +58,6 @@ export function letterShare(brokers: readonly string[], own: readonly string[]):
   const [first] = brokers;
   if (first === undefined || !own.includes(first)) return { kind: 'of', brokers: own };
   return { kind: 'all-but', brokers: brokers.filter((name) => !own.includes(name)) };
-}
-
-/** Reads a message by a topic map, with the same reasons for refusal as when it comes from a broker. */
-export function readAgain(
-  topicMap: TopicMap,
-  { topic, payload }: Pick<LetterMessage, 'topic' | 'payload'>,
-  isTombstoned: (device: DeviceId) => boolean,
-): ReadAgain {
-  const match = topicMap.match(topic);
-  if (match === undefined || match.entry.role !== 'telemetry') {
-    const detail = 'no telemetry entry of the topic map matches';
-    return { kind: 'refused', device: '', reason: 'not-in-topic-map', detail };
-  }
-  if (!match.device.valid) {
-    const detail = `not a device id: ${JSON.stringify(match.device.text.slice(0, 100))}`;
-    return { kind: 'refused', device: '', reason: 'invalid-device-id', detail };
-  }
-  const { id } = match.device;
-  if (isTombstoned(id))
-    return { kind: 'refused', device: id, reason: 'decommissioned', detail: 'the device is decommissioned' };
-  try {
-    return { kind: 'telemetry', device: id, telemetry: decodeTelemetry(payload, match.entry) };
-  } catch (error) {
-    if (!(error instanceof ContractError)) throw error;
-    return { kind: 'refused', device: id, reason: error.code, detail: error.message };
-  }
-}
-
-/** What of a message still cannot be used, though its other fields can. */
-export function remainder(device: DeviceId, telemetry: Telemetry, excess: readonly string[]): Refusal | undefined {
-  const reason = telemetry.rejected[0]?.reason;
-  if (reason !== undefined) {
-    const fields = telemetry.rejected.filter((one) => one.reason === reason).map(({ field }) => field);
-    return { device, reason, detail: `fields ${fields.slice(0, MAX_DETAIL_FIELDS).join(', ')}` };
-  }
-  if (excess.length === 0) return undefined;
-  return { device, reason: 'too-many-metrics', detail: `metrics ${excess.join(', ')}` };
 }
 
 /** How the counts change when these were stored, and those could not be used again; by device and reason, in order. */
@@ -221,8 +172,12 @@ export class DeadLetterReplay {
 
   async #again(letter: LetterMessage): Promise<Outcome> {
     const { topicMap, tombstones, store } = this.#parts;
-    const read = readAgain(topicMap, letter, (device) => tombstones.has(device));
-    if (read.kind === 'refused') return { kind: 'failed', letter, refusal: read };
+    const read = readMessage(topicMap, letter, tombstones);
+    if (read.kind === 'refused') return { kind: 'failed', letter, refusal: read.refusal };
+    if (read.kind === 'tombstoned') {
+      const why = { device: read.device, reason: 'decommissioned', detail: 'the device is decommissioned' };
+      return { kind: 'failed', letter, refusal: why };
+    }
     if (this.#target === undefined) return { kind: 'later' };
     const { fleet, writes } = this.#target;
     const found = fleet.device(read.device, Date.now());
@@ -246,9 +201,9 @@ export class DeadLetterReplay {
         const why = { device: device.id, reason: 'refused-by-influxdb', detail: refusal.slice(0, 500) };
         return { kind: 'failed', letter, refusal: why };
       }
-      store.learned(device.id, admitted, epochMs);
+      store.learned(device, admitted, epochMs);
     }
-    const rest = remainder(device.id, read.telemetry, excess);
+    const [rest] = refusedParts(device.id, read.telemetry, excess);
     return rest === undefined ? { kind: 'stored', letter } : { kind: 'failed', letter, refusal: rest };
   }
 

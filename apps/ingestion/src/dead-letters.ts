@@ -115,11 +115,11 @@ export class DeadLetters {
    * @throws the first error that is not about the data
    */
   async flush(): Promise<void> {
-    const counts = this.#counts;
+    const counts = new Set(this.#counts.values());
     this.#counts = new Map();
     const results = await Promise.allSettled([
       writeRows(counts, (rows) => this.#writeCounts(rows), this.onUnstorable).catch((error: unknown) => {
-        for (const [key, before] of counts) this.#mergeCount(key, before);
+        for (const before of counts) this.#mergeCount(before);
         throw error;
       }),
       this.#writeMessages(),
@@ -148,7 +148,8 @@ export class DeadLetters {
     }
   }
 
-  #mergeCount(key: string, before: LetterCount): void {
+  #mergeCount(before: LetterCount): void {
+    const key = keyOf(before.letter);
     const now = this.#counts.get(key);
     this.#counts.set(
       key,
@@ -164,11 +165,11 @@ export class DeadLetters {
     }
     if (this.#underWay.length === 0) return;
     const written = this.#underWay;
-    const left = new Map(written.entries());
+    const left = new Set(written);
     try {
       await writeRows(left, (rows) => this.#insert(rows), this.onUnstorable);
     } finally {
-      this.#underWay = [...left.values()];
+      this.#underWay = [...left];
     }
     this.#count(written);
     // What comes from now on is received later.

@@ -1,30 +1,93 @@
-import type { Delivery } from '@muster/broker';
-import type { DeviceId, Reading } from '@muster/contract';
 import type { Logger } from '@muster/service';
-import { SpoolError, TelemetryWriter, type Influx, type Spool, type WriterEvent } from '@muster/telemetry';
-import type { Listening } from './listening.ts';
+import {
+  SpoolError,
+  TelemetryWriter,
+  type Influx,
+  type LineBatch,
+  type Spool,
+  type WriterEvent,
+} from '@muster/telemetry';
 import type { IngestionMetrics } from './metrics.ts';
+import type { Reception } from './reception.ts';
 
 /** A message with its line, on its way to where it is durable. */
 export interface OutgoingMessage {
-  readonly device: DeviceId;
+  readonly reception: Reception;
+  /** Its place in the reception. */
+  readonly index: number;
   readonly topic: string;
   readonly qos: 0 | 1;
-  /** Of its payload. */
-  readonly bytes: number;
-  readonly readings: readonly Reading[];
+  /** How many readings are in its line. */
+  readonly readings: number;
+}
+
+interface HeldMessage extends OutgoingMessage {
   readonly line: string;
-  readonly epochMs: number;
-  /** See `StoredMessage`. */
-  readonly heardAtMs: number | undefined;
-  readonly delivery: Delivery;
-  readonly index: number;
-  readonly listening: Listening | undefined;
+}
+
+/**
+ * The messages of a batch, in columns: they wait for InfluxDB for a while, and an object each would be copied by the
+ * garbage collector more than once.
+ */
+class MessageBatch {
+  readonly #receptions: Reception[] = [];
+  readonly #topics: string[] = [];
+  /** Of each message: its place in its reception, its QoS, its readings, and the number of its line. */
+  readonly #numbers: number[] = [];
+
+  constructor(readonly batch: LineBatch) {}
+
+  get count(): number {
+    return this.#receptions.length;
+  }
+
+  /** Adds the message of the line that was added last. */
+  add({ reception, index, topic, qos, readings }: OutgoingMessage): void {
+    this.#receptions.push(reception);
+    this.#topics.push(topic);
+    this.#numbers.push(index, qos, readings, this.batch.lines.count - 1);
+  }
+
+  /** Settles every message; answers how many readings they had, by broker. */
+  acknowledge(): ReadonlyMap<string, number> {
+    const readings = new Map<string, number>();
+    let before: Reception | undefined;
+    let sum = 0;
+    for (let at = 0; at < this.#receptions.length; at += 1) {
+      const reception = this.#receptions[at];
+      if (reception === undefined) continue;
+      if (reception !== before && before !== undefined) {
+        addTo(readings, before.delivery.broker, sum);
+        sum = 0;
+      }
+      before = reception;
+      sum += this.#numbers[at * 4 + 2] ?? 0;
+      reception.settle(this.#numbers[at * 4] ?? 0, 'acknowledge');
+    }
+    if (before !== undefined) addTo(readings, before.delivery.broker, sum);
+    return readings;
+  }
+
+  /** Every message with its line. */
+  messages(): readonly HeldMessage[] {
+    return this.#receptions.map((reception, at) => ({
+      reception,
+      index: this.#numbers[at * 4] ?? 0,
+      topic: this.#topics[at] ?? '',
+      qos: this.#numbers[at * 4 + 1] === 0 ? 0 : 1,
+      readings: this.#numbers[at * 4 + 2] ?? 0,
+      line: this.batch.lines.line(this.#numbers[at * 4 + 3] ?? 0),
+    }));
+  }
+}
+
+function addTo(sums: Map<string, number>, key: string, value: number): void {
+  sums.set(key, (sums.get(key) ?? 0) + value);
 }
 
 /** The messages of a batch by their lines, as it was with so many. */
 interface BatchIndex {
-  readonly length: number;
+  readonly count: number;
   readonly byLine: ReadonlyMap<string, OutgoingMessage>;
 }
 
@@ -34,17 +97,15 @@ export interface DurableWritesParts {
   readonly spool: Spool;
   readonly metrics: IngestionMetrics;
   readonly logger: Logger;
-  /** Takes a message that is durable: it is acknowledged next. */
-  readonly onDurable: (message: OutgoingMessage) => void;
   /** Takes a line that InfluxDB will never take, with its message where that is still known. */
   readonly onRefused: (line: string, reason: string, message: OutgoingMessage | undefined) => void;
 }
 
 const MAX_BATCH_LINES = 5_000;
-const MAX_BATCH_LENGTH = 1_000_000;
+const MAX_BATCH_BYTES = 1_000_000;
 const MAX_BATCH_DELAY_MS = 200;
 const MAX_REQUESTS = 2;
-const MAX_HELD_LENGTH = 64_000_000;
+const MAX_HELD_BYTES = 64_000_000;
 /** So often it is looked whether there is room again, with so many messages at once. */
 const RETRY_MS = 500;
 const RETRIED_AT_ONCE = 1_000;
@@ -57,11 +118,12 @@ const RETRIED_AT_ONCE = 1_000;
 export class DurableWrites {
   readonly #parts: DurableWritesParts;
   readonly #writer: TelemetryWriter;
-  /** Messages by the batch that they are in, of which the writer gives one promise. */
-  readonly #batches = new Map<Promise<unknown>, OutgoingMessage[]>();
-  readonly #indexes = new WeakMap<readonly OutgoingMessage[], BatchIndex>();
+  /** Batches that are not durable yet; the last of them is the one that is gathered. */
+  readonly #batches = new Set<MessageBatch>();
+  #latest: MessageBatch | undefined;
+  readonly #indexes = new WeakMap<MessageBatch, BatchIndex>();
   #underWay = 0;
-  #held: OutgoingMessage[] = [];
+  #held: HeldMessage[] = [];
   #retryTimer: NodeJS.Timeout | undefined;
   #isClosing = false;
 
@@ -69,8 +131,8 @@ export class DurableWrites {
     this.#parts = parts;
     this.#writer = new TelemetryWriter({
       ...{ influx: parts.influx, spool: parts.spool },
-      ...{ maxBatchLines: MAX_BATCH_LINES, maxBatchLength: MAX_BATCH_LENGTH, maxDelayMs: MAX_BATCH_DELAY_MS },
-      ...{ maxRequests: MAX_REQUESTS, maxHeldLength: MAX_HELD_LENGTH },
+      ...{ maxBatchLines: MAX_BATCH_LINES, maxBatchBytes: MAX_BATCH_BYTES, maxDelayMs: MAX_BATCH_DELAY_MS },
+      ...{ maxRequests: MAX_REQUESTS, maxHeldBytes: MAX_HELD_BYTES },
       onRefused: (line, reason) => parts.onRefused(line, reason, this.#messageOf(line)),
       onEvent: (event) => this.#tell(event),
     });
@@ -81,11 +143,11 @@ export class DurableWrites {
     return this.#underWay + this.#held.length;
   }
 
-  /** Takes a message. */
-  write(message: OutgoingMessage): void {
+  /** Takes a message with its line. */
+  write(message: OutgoingMessage, line: string): void {
     // What came before has found no room: nobody overtakes it.
-    if (this.#held.length > 0 && message.qos > 0) this.#held.push(message);
-    else this.#write(message);
+    if (this.#held.length > 0 && message.qos > 0) this.#held.push({ ...message, line });
+    else this.#write(message, line);
   }
 
   /** Writes a line that belongs to no message; resolves when it is durable. */
@@ -97,46 +159,55 @@ export class DurableWrites {
   async close(limitMs: number): Promise<void> {
     this.#isClosing = true;
     clearTimeout(this.#retryTimer);
-    for (const message of this.#held.splice(0)) settle(message, 'leave');
+    for (const { reception, index } of this.#held.splice(0)) reception.settle(index, 'leave');
     await this.#writer.close(limitMs);
   }
 
-  #write(message: OutgoingMessage): void {
-    const stored = this.#writer.write([message.line]);
-    this.#underWay += 1;
-    const batch = this.#batches.get(stored);
-    if (batch !== undefined) {
-      batch.push(message);
+  #write(message: OutgoingMessage, line: string): void {
+    let batch: LineBatch;
+    try {
+      batch = this.#writer.add(line);
+    } catch (error) {
+      this.#failed([{ ...message, line }], error);
       return;
     }
-    this.#batches.set(stored, [message]);
-    stored.then(
+    this.#underWay += 1;
+    if (this.#latest?.batch !== batch) this.#latest = this.#begin(batch);
+    this.#latest.add(message);
+  }
+
+  #begin(batch: LineBatch): MessageBatch {
+    const messages = new MessageBatch(batch);
+    this.#batches.add(messages);
+    batch.stored.then(
       () => {
-        for (const done of this.#take(stored)) {
-          this.#parts.onDurable(done);
-          settle(done, 'acknowledge');
-        }
+        this.#end(messages);
+        for (const [broker, readings] of messages.acknowledge()) this.#parts.metrics.readings.inc({ broker }, readings);
         if (this.#held.length > 0) this.#retry();
       },
-      (error: unknown) => this.#failed(this.#take(stored), error),
+      (error: unknown) => {
+        this.#end(messages);
+        this.#failed(messages.messages(), error);
+      },
     );
+    return messages;
   }
 
-  #take(stored: Promise<unknown>): readonly OutgoingMessage[] {
-    const batch = this.#batches.get(stored) ?? [];
-    this.#batches.delete(stored);
-    this.#underWay -= batch.length;
-    return batch;
+  #end(messages: MessageBatch): void {
+    this.#batches.delete(messages);
+    this.#underWay -= messages.count;
+    if (this.#latest === messages) this.#latest = undefined;
   }
 
-  #failed(messages: readonly OutgoingMessage[], error: unknown): void {
+  #failed(messages: readonly HeldMessage[], error: unknown): void {
     if (!(error instanceof SpoolError)) this.#parts.logger.error({ err: error }, 'messages could not be made durable');
     for (const message of messages) {
-      if (this.#isClosing) settle(message, 'leave');
-      else if (message.qos > 0) this.#held.push(message);
+      const { reception, index, qos } = message;
+      if (this.#isClosing) reception.settle(index, 'leave');
+      else if (qos > 0) this.#held.push(message);
       else {
-        this.#parts.metrics.noRoom.inc({ broker: message.delivery.broker });
-        settle(message, 'leave');
+        this.#parts.metrics.noRoom.inc({ broker: reception.delivery.broker });
+        reception.settle(index, 'leave');
       }
     }
     if (this.#held.length > 0 && !this.#isClosing) this.#retryTimer ??= setTimeout(() => this.#retry(), RETRY_MS);
@@ -146,16 +217,17 @@ export class DurableWrites {
   #retry(): void {
     clearTimeout(this.#retryTimer);
     this.#retryTimer = undefined;
-    this.#held = this.#held.filter(({ delivery }) => !delivery.isLost);
-    for (const message of this.#held.splice(0, RETRIED_AT_ONCE)) this.#write(message);
+    this.#held = this.#held.filter(({ reception }) => !reception.delivery.isLost);
+    for (const message of this.#held.splice(0, RETRIED_AT_ONCE)) this.#write(message, message.line);
   }
 
   /** The message of a line that is under way; batches get an index when something of them is refused, which is rare. */
   #messageOf(line: string): OutgoingMessage | undefined {
-    for (const batch of this.#batches.values()) {
+    for (const batch of this.#batches) {
       let index = this.#indexes.get(batch);
-      if (index?.length !== batch.length) {
-        index = { length: batch.length, byLine: new Map(batch.map((message) => [message.line, message])) };
+      if (index?.count !== batch.count) {
+        const byLine = new Map(batch.messages().map((message) => [message.line, message]));
+        index = { count: batch.count, byLine };
         this.#indexes.set(batch, index);
       }
       const found = index.byLine.get(line);
@@ -199,13 +271,4 @@ export class DurableWrites {
         logger.warn({ err: event.error }, 'the spool could not be read or cleared; it is tried again');
     }
   }
-}
-
-/** Lets go of a message. */
-export function settle(
-  { delivery, index, listening }: Pick<OutgoingMessage, 'delivery' | 'index' | 'listening'>,
-  settlement: 'acknowledge' | 'leave',
-): void {
-  listening?.settled();
-  delivery.settle(index, settlement);
 }

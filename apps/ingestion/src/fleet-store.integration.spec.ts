@@ -1,8 +1,9 @@
-import { deviceId, type DeviceId } from '@muster/contract';
+import { deviceId } from '@muster/contract';
 import { openDatabase, type PrismaClient } from '@muster/database';
 import { freshDatabase } from '@muster/database/fresh-database';
 import { afterAll, afterEach, beforeAll, describe, expect, inject, it, vi } from 'vitest';
-import { FleetStore, type StoredMessage } from './fleet-store.ts';
+import { KnownDevice } from './fleet.ts';
+import { FleetStore } from './fleet-store.ts';
 
 let database: PrismaClient;
 
@@ -14,12 +15,17 @@ afterAll(() => database.$disconnect());
 
 afterEach(() => vi.restoreAllMocks());
 
-const nobody = (): undefined => undefined;
 const t0 = Date.now() - 60_000;
 
-function message(device: DeviceId, value: number, epochMs: number): StoredMessage {
-  const readings = [{ metric: 'temp', value, unit: undefined }];
-  return { device, broker: 'mosquitto-0', bytes: 10, readings, epochMs, heardAtMs: epochMs };
+function known(id: string): KnownDevice {
+  return new KnownDevice(deviceId(id), ['temp', 'note', 'door']);
+}
+
+/** A message of a device with one reading. */
+function takes(store: FleetStore, device: KnownDevice, value: number | string | boolean, epochMs: number): void {
+  store.took(device, { broker: 'mosquitto-0', bytes: 10, heardAtMs: epochMs });
+  const metric = { number: 'temp', string: 'note', boolean: 'door' }[typeof value as 'number' | 'string' | 'boolean'];
+  store.learned(device, [{ metric, value, unit: undefined }], epochMs);
 }
 
 async function lastOf(device: string): Promise<number | null | undefined> {
@@ -29,15 +35,15 @@ async function lastOf(device: string): Promise<number | null | undefined> {
 describe('what ingestion writes to PostgreSQL', () => {
   it('B11 is one statement a kind, whatever the number of devices, with the newest of each', async () => {
     const store = new FleetStore(database, () => undefined);
-    const devices = Array.from({ length: 5_000 }, (_, index) => deviceId(`b11-${index}`));
+    const devices = Array.from({ length: 5_000 }, (_, index) => known(`b11-${index}`));
     for (const [index, device] of devices.entries()) {
-      store.stored(message(device, index, t0));
-      store.stored(message(device, -index, t0 + 1_000));
+      takes(store, device, index, t0);
+      takes(store, device, -index, t0 + 1_000);
       // Late: the same key twice in one statement would be refused.
-      store.stored(message(device, 999_999, t0 - 1_000));
+      takes(store, device, 999_999, t0 - 1_000);
     }
     const statements = vi.spyOn(database, '$executeRaw');
-    await store.flush(nobody);
+    await store.flush(Date.now());
     expect(statements).toHaveBeenCalledTimes(2);
     const rows = await database.lastReading.findMany({ where: { device: { startsWith: 'b11-' } } });
     expect(rows).toHaveLength(devices.length);
@@ -49,24 +55,49 @@ describe('what ingestion writes to PostgreSQL', () => {
 
   it('keeps the newest reading by its own time, where PostgreSQL fails while a late one comes', async () => {
     const store = new FleetStore(database, () => undefined);
-    const device = deviceId('late-amid-failure');
-    store.stored(message(device, 2, t0 + 2_000));
+    const device = known('late-amid-failure');
+    takes(store, device, 2, t0 + 2_000);
     vi.spyOn(database, '$executeRaw').mockRejectedValue(new Error('PostgreSQL is away'));
-    const failing = store.flush(nobody);
-    store.stored(message(device, 1, t0 + 1_000));
+    const failing = store.flush(Date.now());
+    takes(store, device, 1, t0 + 1_000);
     await expect(failing).rejects.toThrow('away');
     vi.restoreAllMocks();
-    await store.flush(nobody);
-    expect(await lastOf(device)).toBe(2);
+    await store.flush(Date.now());
+    expect(await lastOf(device.id)).toBe(2);
+    const [activity] = await database.$queryRaw<{ messages: bigint }[]>`
+      SELECT messages FROM device_activity WHERE device = ${device.id}`;
+    expect(activity?.messages).toBe(2n);
+  });
+
+  it('gives every type, every text and every unit back as it was', async () => {
+    const store = new FleetStore(database, () => undefined);
+    const texts = ['null', 'NULL', '', 'a "b"', 'c:\\d', '{x,y}', 'zwei\nZeilen', '22 °C', "it's"];
+    for (const [index, text] of texts.entries()) {
+      const device = known(`text-${index}`);
+      takes(store, device, text, t0);
+      takes(store, device, index % 2 === 0, t0);
+      store.learned(device, [{ metric: 'temp', value: -1.5e-7 * index, unit: text }], t0 + 0.25);
+    }
+    await store.flush(Date.now());
+    const rows = await database.lastReading.findMany({ where: { device: { startsWith: 'text-' } } });
+    for (const [index, text] of texts.entries()) {
+      const own = (metric: string): unknown =>
+        rows.find((row) => row.device === `text-${index}` && row.metric === metric);
+      const at = new Date(t0);
+      expect(own('note')).toMatchObject({ text, number: null, boolean: null, unit: null, at });
+      expect(own('door')).toMatchObject({ text: null, number: null, boolean: index % 2 === 0, unit: null });
+      expect(own('temp')).toMatchObject({ text: null, number: -1.5e-7 * index + 0, boolean: null, unit: text });
+    }
   });
 
   it('counts no message twice where PostgreSQL goes away while rows that it refuses are looked for', async () => {
     const unstorable: unknown[] = [];
     const store = new FleetStore(database, (row) => unstorable.push(row));
-    const devices = ['half-a', 'half-b', 'half-c', 'half-d'].map((id) => deviceId(id));
-    for (const device of devices) store.stored({ ...message(device, 1, t0), readings: [] });
+    const devices = ['half-a', 'half-b', 'half-c', 'half-d'].map(known);
+    const heard = { broker: 'mosquitto-0', bytes: 10, heardAtMs: t0 };
+    for (const device of devices) store.took(device, heard);
     // No bigint: a data error for the whole statement, which is divided then.
-    store.stored({ ...message(deviceId('half-bad'), 1, t0), readings: [], bytes: 0.5 });
+    store.took(known('half-bad'), { ...heard, bytes: 0.5 });
     const statement = database.$executeRaw.bind(database);
     let calls = 0;
     vi.spyOn(database, '$executeRaw').mockImplementation(((...parameters: Parameters<typeof statement>) => {
@@ -74,12 +105,12 @@ describe('what ingestion writes to PostgreSQL', () => {
       // All five, then the first three; then it is away.
       return calls <= 2 ? statement(...parameters) : Promise.reject(new Error('PostgreSQL is away'));
     }) as typeof database.$executeRaw);
-    await expect(store.flush(nobody)).rejects.toThrow('away');
+    await expect(store.flush(Date.now())).rejects.toThrow('away');
     vi.restoreAllMocks();
-    await store.flush(nobody);
+    await store.flush(Date.now());
     const rows = await database.$queryRaw<{ device: string; messages: bigint }[]>`
       SELECT device, messages FROM device_activity WHERE device LIKE 'half-%' ORDER BY device`;
-    expect(rows).toEqual(devices.map((device) => ({ device, messages: 1n })));
+    expect(rows).toEqual(devices.map(({ id }) => ({ device: id, messages: 1n })));
     expect(unstorable).toHaveLength(1);
   });
 });

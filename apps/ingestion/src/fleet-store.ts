@@ -1,32 +1,24 @@
 import type { DeviceId, Reading } from '@muster/contract';
 import { discover, type PrismaClient } from '@muster/database';
 import { DeadLetters, type DeadLetter } from './dead-letters.ts';
-import type { DeviceFigures } from './fleet.ts';
+import type { DeviceFigures, KnownDevice, NewestReading } from './fleet.ts';
 import { writeRows, type OnUnstorable } from './write-rows.ts';
 
-interface LastReading {
-  readonly device: DeviceId;
-  readonly reading: Reading;
-  readonly epochMs: number;
-}
-
+/** What a device has done since PostgreSQL was told. */
 interface Activity {
-  readonly device: DeviceId;
-  lastSeenMs: number | undefined;
-  messages: number;
-  bytes: number;
-  broker: string;
-  figures: DeviceFigures | undefined;
+  readonly device: KnownDevice;
+  readonly heardAtMs: number;
+  readonly messages: number;
+  readonly bytes: number;
+  readonly broker: string;
+  readonly figures: DeviceFigures;
 }
 
-/** A message whose readings have been stored. */
-export interface StoredMessage {
-  readonly device: DeviceId;
+/** A message that has come. */
+export interface HeardMessage {
   readonly broker: string;
   /** Of its payload. */
   readonly bytes: number;
-  readonly readings: readonly Reading[];
-  readonly epochMs: number;
   /**
    * When the device was there for certain: of what had waited at the broker, not when it was received; undefined where it
    * does not say when it was sent.
@@ -42,16 +34,25 @@ export interface Attention {
 
 const MAX_CLOCK_OFFSET_MS = 2 ** 31 - 1;
 
+/** What a flush has written. */
+export interface Flushed {
+  readonly rows: number;
+  /** Devices that turned out to be tombstoned. */
+  readonly tombstoned: ReadonlySet<string>;
+}
+
 /**
- * What ingestion writes to PostgreSQL: last readings, activity and dead letters, gathered in memory, newest per key, and
- * written in one statement each (mqtt-pitfalls B11). While PostgreSQL is away it goes on gathering, bounded by its keys.
+ * What ingestion writes to PostgreSQL: last readings, activity and dead letters. It is gathered where the devices are kept
+ * in memory, newest per key, and written in one statement each (mqtt-pitfalls B11). While PostgreSQL is away it goes on
+ * gathering, bounded by its keys.
  */
 export class FleetStore {
   #heard = new Set<DeviceId>();
-  #readings = new Map<string, LastReading>();
-  #activity = new Map<DeviceId, Activity>();
-  #attention = new Map<string, Attention>();
-
+  #readings: NewestReading[] = [];
+  #devices: KnownDevice[] = [];
+  /** Of flushes that PostgreSQL has not taken: what they had counted is not counted again. */
+  #unwritten: Activity[] = [];
+  readonly #attention = new Map<string, Attention>();
   readonly #letters: DeadLetters;
 
   constructor(
@@ -66,37 +67,38 @@ export class FleetStore {
     this.#heard.add(device);
   }
 
-  /** Takes a message whose readings have been stored. */
-  stored({ device, broker, bytes, readings, epochMs, heardAtMs }: StoredMessage): void {
-    this.learned(device, readings, epochMs);
-    const activity = this.#activityOf(device, broker);
-    activity.messages += 1;
-    activity.bytes += bytes;
-    activity.lastSeenMs = newest(activity.lastSeenMs, heardAtMs);
+  /** Takes that a message of a device has come. */
+  took(device: KnownDevice, { broker, bytes, heardAtMs = 0 }: HeardMessage): void {
+    this.active(device, broker);
+    device.messages += 1;
+    device.bytes += bytes;
+    if (heardAtMs > device.heardAtMs) device.heardAtMs = heardAtMs;
   }
 
-  /** Takes readings that have been stored, and no more: of a message that came long ago. */
-  learned(device: DeviceId, readings: readonly Reading[], epochMs: number): void {
-    for (const reading of readings) {
-      const key = keyOf(device, reading);
-      const before = this.#readings.get(key);
-      if (before === undefined || before.epochMs <= epochMs) this.#readings.set(key, { device, reading, epochMs });
+  /** Takes readings of metrics that the device has. */
+  learned(device: KnownDevice, readings: readonly Reading[], epochMs: number): void {
+    for (const { metric, value, unit } of readings) {
+      const newest = device.metrics.get(metric);
+      if (newest === undefined || newest.epochMs > epochMs) continue;
+      newest.value = value;
+      newest.unit = unit;
+      newest.epochMs = epochMs;
+      this.#unwrittenReading(newest);
     }
   }
 
-  /** Takes that a device is heard whose message is not stored. */
-  active(device: DeviceId, broker: string): void {
-    this.#activityOf(device, broker);
+  /** Takes that a device is heard, of which there is nothing to store. */
+  active(device: KnownDevice, broker: string): void {
+    device.broker = broker;
+    if (device.isUnwritten) return;
+    device.isUnwritten = true;
+    this.#devices.push(device);
   }
 
-  #activityOf(device: DeviceId, broker: string): Activity {
-    let activity = this.#activity.get(device);
-    if (activity === undefined) {
-      activity = { device, lastSeenMs: undefined, messages: 0, bytes: 0, broker, figures: undefined };
-      this.#activity.set(device, activity);
-    }
-    activity.broker = broker;
-    return activity;
+  #unwrittenReading(newest: NewestReading): void {
+    if (newest.isUnwritten) return;
+    newest.isUnwritten = true;
+    this.#readings.push(newest);
   }
 
   /** Takes how a broker is listened to: with it whoever is silent can be told from whom nobody has heard. */
@@ -132,36 +134,35 @@ export class FleetStore {
 
   /**
    * Writes all that was gathered. Each kind is written whether or not the others succeed: what PostgreSQL cannot take
-   * now is kept for the next time, what it will never take is given up row by row. Answers the devices that turned out to
-   * be tombstoned.
-   * @param figuresOf asked for each device that was heard since the last flush
+   * now is kept for the next time, what it will never take is given up row by row.
    * @throws the first error that is not about the data
    */
-  async flush(figuresOf: (device: DeviceId) => DeviceFigures | undefined): Promise<ReadonlySet<string>> {
-    const heard = this.#heard;
-    const readings = this.#readings;
-    const activity = this.#activity;
+  async flush(nowMs: number): Promise<Flushed> {
+    const heard = new Set(this.#heard);
+    const readings = new Set(this.#readings);
+    const activity = new Set(this.#activity(nowMs));
     // Read before what is written: what it vouches for is among it.
     const attention = [...this.#attention];
     this.#heard = new Set();
-    this.#readings = new Map();
-    this.#activity = new Map();
-    for (const [device, one] of activity) one.figures = together(one.figures, figuresOf(device));
+    this.#readings = [];
+    // What comes from now on is to be written again.
+    for (const newest of readings) newest.isUnwritten = false;
+    const rows = heard.size + readings.size + activity.size;
     const tombstoned = new Set<string>();
-    const heardLeft = new Map([...heard].map((id) => [id, id]));
     const results = await Promise.allSettled([
-      this.#attempt(heardLeft, async (ids) => {
+      this.#attempt(heard, async (ids) => {
         for (const id of (await discover(this.database, ids)).tombstoned) tombstoned.add(id);
       }).catch((error: unknown) => {
-        for (const device of heardLeft.keys()) this.#heard.add(device);
+        for (const device of heard) this.#heard.add(device);
         throw error;
       }),
-      this.#attempt(readings, (rows) => this.#writeReadings(rows)).catch((error: unknown) => {
-        for (const before of readings.values()) this.#keepNewest(before);
+      this.#attempt(readings, (those) => this.#writeReadings(those)).catch((error: unknown) => {
+        // The newest by their own times: a late one that has come meanwhile has changed nothing.
+        for (const newest of readings) this.#unwrittenReading(newest);
         throw error;
       }),
-      this.#attempt(activity, (rows) => this.#writeActivity(rows)).catch((error: unknown) => {
-        for (const before of activity.values()) this.#mergeActivity(before);
+      this.#attempt(activity, (those) => this.#writeActivity(those)).catch((error: unknown) => {
+        this.#unwritten = [...activity];
         throw error;
       }),
       this.#letters.flush(),
@@ -169,73 +170,64 @@ export class FleetStore {
     const failed = results.find((result) => result.status === 'rejected');
     if (failed !== undefined) throw failed.reason;
     await this.#writeAttention(attention);
-    return tombstoned;
+    return { rows, tombstoned };
   }
 
-  async #attempt<Key, Row>(left: Map<Key, Row>, write: (rows: readonly Row[]) => Promise<unknown>): Promise<void> {
+  /** What the devices have done, with what has not been written of it before; it is taken from them. */
+  #activity(nowMs: number): readonly Activity[] {
+    const before = new Map(this.#unwritten.map((one) => [one.device, one]));
+    const devices = this.#devices;
+    this.#devices = [];
+    this.#unwritten = [];
+    for (const device of devices) {
+      const { heardAtMs, messages, bytes, broker } = device;
+      const activity = { device, heardAtMs, messages, bytes, broker, figures: device.newFigures(nowMs) };
+      device.heardAtMs = device.messages = device.bytes = 0;
+      device.isUnwritten = false;
+      before.set(device, together(before.get(device), activity));
+    }
+    return [...before.values()];
+  }
+
+  async #attempt<Row>(left: Set<Row>, write: (rows: readonly Row[]) => Promise<unknown>): Promise<void> {
     await writeRows(left, write, this.onUnstorable);
   }
 
-  /** Takes back a reading that was not written; by their own times, because a late one may have come meanwhile. */
-  #keepNewest(before: LastReading): void {
-    const key = keyOf(before.device, before.reading);
-    const now = this.#readings.get(key);
-    if (now === undefined || now.epochMs < before.epochMs) this.#readings.set(key, before);
-  }
-
-  #mergeActivity(before: Activity): void {
-    const now = this.#activity.get(before.device);
-    if (now === undefined) this.#activity.set(before.device, before);
-    else {
-      now.messages += before.messages;
-      now.bytes += before.bytes;
-      now.lastSeenMs = newest(now.lastSeenMs, before.lastSeenMs);
-      now.figures = together(before.figures, now.figures);
-    }
-  }
-
-  async #writeReadings(rows: readonly LastReading[]): Promise<void> {
-    const json = JSON.stringify(
-      rows.map(({ device, reading: { metric, value, unit }, epochMs }) => ({
-        device,
-        metric,
-        number: typeof value === 'number' ? value : null,
-        boolean: typeof value === 'boolean' ? value : null,
-        text: typeof value === 'string' ? value : null,
-        unit: unit ?? null,
-        epoch_ms: epochMs,
-      })),
-    );
+  /** By columns: half the work of rows as JSON, for PostgreSQL and here. */
+  async #writeReadings(rows: readonly NewestReading[]): Promise<void> {
     await this.database.$executeRaw`
       INSERT INTO last_reading (device, metric, number, boolean, text, unit, at)
       SELECT device, metric, number, boolean, text, unit, to_timestamp(epoch_ms / 1000.0)
-      FROM jsonb_to_recordset(${json}::jsonb)
-        AS row(device text, metric text, number float8, boolean boolean, text text, unit text, epoch_ms float8)
+      FROM unnest(${textArray(rows, ({ device }) => device)}::text[],
+                  ${textArray(rows, ({ metric }) => metric)}::text[],
+                  ${plainArray(rows, ({ value }) => (typeof value === 'number' ? value : null))}::float8[],
+                  ${plainArray(rows, ({ value }) => (typeof value === 'boolean' ? value : null))}::boolean[],
+                  ${textArray(rows, ({ value }) => (typeof value === 'string' ? value : null))}::text[],
+                  ${textArray(rows, ({ unit }) => unit ?? null)}::text[],
+                  ${plainArray(rows, ({ epochMs }) => epochMs)}::float8[])
+        AS row(device, metric, number, boolean, text, unit, epoch_ms)
       ON CONFLICT (device, metric) DO UPDATE
       SET number = excluded.number, boolean = excluded.boolean, text = excluded.text, unit = excluded.unit, at = excluded.at
       WHERE last_reading.at <= excluded.at`;
   }
 
   async #writeActivity(rows: readonly Activity[]): Promise<void> {
-    const json = JSON.stringify(
-      rows.map(({ device, lastSeenMs, messages, bytes, broker, figures }) => ({
-        device,
-        last_seen_ms: lastSeenMs ?? null,
-        ...{ messages, bytes, broker },
-        lost: figures?.lost ?? 0,
-        duplicates: figures?.duplicates ?? 0,
-        dropped: figures?.dropped ?? 0,
-        runaway_ms: figures?.runawaySinceMs ?? null,
-        clock_ms: figures?.clockOffsetMs === undefined ? null : boundedClockMs(figures.clockOffsetMs),
-      })),
-    );
     await this.database.$executeRaw`
       INSERT INTO device_activity AS known (device, last_seen_at, messages, bytes, broker, lost, duplicates, dropped,
                                             runaway_since, clock_offset_ms)
-      SELECT device, to_timestamp(coalesce(last_seen_ms, 0) / 1000.0), messages, bytes, broker, lost,
+      SELECT device, to_timestamp(heard_ms / 1000.0), messages, bytes, broker, lost,
              duplicates, dropped, to_timestamp(runaway_ms / 1000.0), clock_ms
-      FROM jsonb_to_recordset(${json}::jsonb) AS row(device text, last_seen_ms float8, messages bigint, bytes bigint,
-           broker text, lost bigint, duplicates bigint, dropped bigint, runaway_ms float8, clock_ms int)
+      FROM unnest(${textArray(rows, ({ device }) => device.id)}::text[],
+                  ${plainArray(rows, ({ heardAtMs }) => heardAtMs)}::float8[],
+                  ${plainArray(rows, ({ messages }) => messages)}::bigint[],
+                  ${plainArray(rows, ({ bytes }) => bytes)}::bigint[],
+                  ${textArray(rows, ({ broker }) => broker)}::text[],
+                  ${plainArray(rows, ({ figures }) => figures.lost)}::bigint[],
+                  ${plainArray(rows, ({ figures }) => figures.duplicates)}::bigint[],
+                  ${plainArray(rows, ({ figures }) => figures.dropped)}::bigint[],
+                  ${plainArray(rows, ({ figures }) => figures.runawaySinceMs ?? null)}::float8[],
+                  ${plainArray(rows, ({ figures }) => boundedClockMs(figures.clockOffsetMs))}::int[])
+        AS row(device, heard_ms, messages, bytes, broker, lost, duplicates, dropped, runaway_ms, clock_ms)
       ON CONFLICT (device) DO UPDATE
       SET last_seen_at = greatest(known.last_seen_at, excluded.last_seen_at),
           messages = known.messages + excluded.messages, bytes = known.bytes + excluded.bytes, broker = excluded.broker,
@@ -258,28 +250,42 @@ export class FleetStore {
   }
 }
 
-function keyOf(device: DeviceId, { metric }: Reading): string {
-  return `${device} ${metric}`;
-}
-
-/** Figures of a time and of the time after it. */
-function together(before: DeviceFigures | undefined, after: DeviceFigures | undefined): DeviceFigures | undefined {
-  if (before === undefined || after === undefined) return after ?? before;
+/** What a device has done in a time and in the time after it. */
+function together(before: Activity | undefined, after: Activity): Activity {
+  if (before === undefined) return after;
   return {
     ...after,
-    lost: before.lost + after.lost,
-    duplicates: before.duplicates + after.duplicates,
-    dropped: before.dropped + after.dropped,
-    clockOffsetMs: after.clockOffsetMs ?? before.clockOffsetMs,
+    heardAtMs: Math.max(before.heardAtMs, after.heardAtMs),
+    messages: before.messages + after.messages,
+    bytes: before.bytes + after.bytes,
+    figures: {
+      ...after.figures,
+      lost: before.figures.lost + after.figures.lost,
+      duplicates: before.figures.duplicates + after.figures.duplicates,
+      dropped: before.figures.dropped + after.figures.dropped,
+      clockOffsetMs: after.figures.clockOffsetMs ?? before.figures.clockOffsetMs,
+    },
   };
 }
 
 /** A clock that is further off than a column can hold is off by that much. */
-function boundedClockMs(offsetMs: number): number {
+function boundedClockMs(offsetMs: number | undefined): number | null {
+  if (offsetMs === undefined) return null;
   return Math.round(Math.max(-MAX_CLOCK_OFFSET_MS, Math.min(MAX_CLOCK_OFFSET_MS, offsetMs)));
 }
 
-function newest(one: number | undefined, other: number | undefined): number | undefined {
-  if (one === undefined || other === undefined) return one ?? other;
-  return Math.max(one, other);
+/** An array of numbers or booleans as PostgreSQL reads it (section 8.15.2 of its manual). */
+function plainArray<Row>(rows: readonly Row[], value: (row: Row) => number | boolean | null): string {
+  return `{${rows.map(value).map(String).join(',')}}`;
+}
+
+const TO_ESCAPE = /["\\]/g;
+
+/** An array of texts as PostgreSQL reads it: in quotes, so that a text of the letters null is none. */
+function textArray<Row>(rows: readonly Row[], value: (row: Row) => string | null): string {
+  const elements = rows.map((row) => {
+    const text = value(row);
+    return text === null ? 'null' : `"${text.replace(TO_ESCAPE, '\\$&')}"`;
+  });
+  return `{${elements.join(',')}}`;
 }

@@ -1,6 +1,6 @@
 import { deviceId, MAX_METRICS_PER_DEVICE } from '@muster/contract';
 import { describe, expect, it } from 'vitest';
-import { admittedReadings, Fleet, MAX_NEW_DEVICES_PER_MINUTE } from './fleet.ts';
+import { admittedReadings, Fleet, NewestReading, MAX_NEW_DEVICES_PER_MINUTE } from './fleet.ts';
 
 describe('the fleet in memory', () => {
   it('takes in so many new devices a minute and no more, and goes on the next minute', () => {
@@ -15,7 +15,10 @@ describe('the fleet in memory', () => {
   it('knows again what it is told at start, and forgets what is gone', () => {
     const fleet = new Fleet();
     fleet.restore(deviceId('a'), ['temp']);
-    expect(fleet.device(deviceId('a'), 0)).toMatchObject({ isNew: false, device: { metrics: new Set(['temp']) } });
+    expect(fleet.device(deviceId('a'), 0)).toMatchObject({
+      isNew: false,
+      device: { metrics: new Map([['temp', new NewestReading(deviceId('a'), 'temp')]]) },
+    });
     fleet.forget('a');
     expect(fleet.device(deviceId('a'), 0)?.isNew).toBe(true);
   });

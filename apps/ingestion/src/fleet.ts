@@ -1,25 +1,22 @@
-import { MAX_METRICS_PER_DEVICE, type DeviceId, type Reading } from '@muster/contract';
-import { clockOffsetMs, type ClockOffset } from './clock-offset.ts';
-import type { UsualAge } from './lateness.ts';
+import { MAX_METRICS_PER_DEVICE, type DeviceId, type Reading, type ReadingValue } from '@muster/contract';
+import { ClockOffset } from './clock-offset.ts';
+import { UsualAge } from './lateness.ts';
 import { DeviceQuota } from './quota.ts';
 import { SequenceTracker } from './sequence.ts';
 
-/** What ingestion keeps in memory for a device. */
-export interface KnownDevice {
-  readonly id: DeviceId;
-  readonly metrics: Set<string>;
-  lastReceiptMs: number;
-  /** How old its readings have been when they came. */
-  usualAge: UsualAge | undefined;
-  /** The session whose boot time is known, with it; only the newest is kept. */
-  boot: { readonly session: number; readonly bootedAtMs: number } | undefined;
-  /** The session whose boot time is asked for at the moment. */
-  booting: { readonly session: number; readonly bootedAtMs: Promise<number> } | undefined;
-  readonly sequence: SequenceTracker;
-  readonly quota: DeviceQuota;
-  clock: ClockOffset | undefined;
-  /** What {@link newFigures} has given out. */
-  told: { readonly lost: number; readonly duplicates: number; readonly dropped: number };
+/** The newest value of a metric, by its own time; changed in place. */
+export class NewestReading {
+  value: ReadingValue = 0;
+  unit: string | undefined = undefined;
+  /** In milliseconds since 1970; before the first, longer ago than any. */
+  epochMs = Number.NEGATIVE_INFINITY;
+  /** It has changed since PostgreSQL was told. */
+  isUnwritten = false;
+
+  constructor(
+    readonly device: DeviceId,
+    readonly metric: string,
+  ) {}
 }
 
 /** What ingestion has learned of a device on the way since it was last asked; times are milliseconds. */
@@ -35,19 +32,48 @@ export interface DeviceFigures {
   readonly runawaySinceMs: number | undefined;
 }
 
-/** The figures of a device since the last time that this was asked. */
-export function newFigures(device: KnownDevice, nowMs: number): DeviceFigures {
-  const { lost, duplicates } = device.sequence.counts;
-  const { dropped, runaway } = device.quota;
-  const { told } = device;
-  device.told = { lost, duplicates, dropped };
-  return {
-    lost: lost - told.lost,
-    duplicates: duplicates - told.duplicates,
-    dropped: dropped - told.dropped,
-    clockOffsetMs: clockOffsetMs(device.clock, nowMs),
-    runawaySinceMs: runaway?.sinceMs,
-  };
+/** What ingestion keeps in memory for a device, from message to message. */
+export class KnownDevice {
+  readonly metrics: Map<string, NewestReading>;
+  lastReceiptMs = 0;
+  /** How old its readings have been when they came. */
+  readonly usualAge = new UsualAge();
+  /** The session whose boot time is known, with it; only the newest is kept. */
+  boot: { readonly session: number; readonly bootedAtMs: number } | undefined = undefined;
+  /** The session whose boot time is asked for at the moment. */
+  booting: { readonly session: number; readonly bootedAtMs: Promise<number> } | undefined = undefined;
+  readonly sequence = new SequenceTracker();
+  readonly quota = new DeviceQuota();
+  readonly clock = new ClockOffset();
+  /** What PostgreSQL has not been told: messages, their bytes, the broker of the last, and when it was there for certain (0: unknown). */
+  messages = 0;
+  bytes = 0;
+  broker = '';
+  heardAtMs = 0;
+  isUnwritten = false;
+  #told = { lost: 0, duplicates: 0, dropped: 0 };
+
+  constructor(
+    readonly id: DeviceId,
+    metrics: readonly string[],
+  ) {
+    this.metrics = new Map(metrics.map((metric) => [metric, new NewestReading(id, metric)]));
+  }
+
+  /** Its figures since the last time that this was asked. */
+  newFigures(nowMs: number): DeviceFigures {
+    const { lost, duplicates } = this.sequence.counts;
+    const { dropped, runaway } = this.quota;
+    const told = this.#told;
+    this.#told = { lost, duplicates, dropped };
+    return {
+      lost: lost - told.lost,
+      duplicates: duplicates - told.duplicates,
+      dropped: dropped - told.dropped,
+      clockOffsetMs: this.clock.offsetMs(nowMs),
+      runawaySinceMs: runaway?.sinceMs,
+    };
+  }
 }
 
 /** New devices a minute; above that they are counted and not created. */
@@ -75,14 +101,14 @@ export class Fleet {
     }
     if (this.#newThisMinute >= MAX_NEW_DEVICES_PER_MINUTE) return undefined;
     this.#newThisMinute += 1;
-    const device = unheard(id, []);
+    const device = new KnownDevice(id, []);
     this.#devices.set(id, device);
     return { device, isNew: true };
   }
 
   /** Enters a device of which the database tells at start, with its metrics; it is not new. */
   restore(id: DeviceId, metrics: readonly string[]): void {
-    this.#devices.set(id, unheard(id, metrics));
+    this.#devices.set(id, new KnownDevice(id, metrics));
   }
 
   /** A device that is known. */
@@ -96,32 +122,24 @@ export class Fleet {
   }
 }
 
-function unheard(id: DeviceId, metrics: readonly string[]): KnownDevice {
-  return {
-    ...{ id, metrics: new Set(metrics), lastReceiptMs: 0, usualAge: undefined, boot: undefined, clock: undefined },
-    ...{
-      booting: undefined,
-      sequence: new SequenceTracker(),
-      quota: new DeviceQuota(),
-      told: { lost: 0, duplicates: 0, dropped: 0 },
-    },
-  };
-}
-
 /** The readings whose metrics the device has or may still get; the others' names. */
 export function admittedReadings(
   device: KnownDevice,
   readings: readonly Reading[],
 ): { readonly admitted: readonly Reading[]; readonly excess: readonly string[] } {
+  const { metrics } = device;
+  if (readings.every(({ metric }) => metrics.has(metric))) return { admitted: readings, excess: NONE };
   const excess: string[] = [];
   const admitted = readings.filter(({ metric }) => {
-    if (device.metrics.has(metric)) return true;
-    if (device.metrics.size >= MAX_METRICS_PER_DEVICE) {
+    if (metrics.has(metric)) return true;
+    if (metrics.size >= MAX_METRICS_PER_DEVICE) {
       excess.push(metric);
       return false;
     }
-    device.metrics.add(metric);
+    metrics.set(metric, new NewestReading(device.id, metric));
     return true;
   });
   return { admitted, excess };
 }
+
+const NONE: readonly string[] = [];

@@ -1,12 +1,4 @@
-import {
-  ContractError,
-  decodeTelemetry,
-  type DeviceId,
-  type Reading,
-  type Telemetry,
-  type TelemetryEntry,
-  type TopicMap,
-} from '@muster/contract';
+import type { DeviceId, Reading, Telemetry, TopicMap } from '@muster/contract';
 import {
   SubscriberConnection,
   whenEachWasTried,
@@ -19,34 +11,40 @@ import { logConnectionEvent, type Logger } from '@muster/service';
 import { deviceOfLine, telemetryLine, type Influx, type Spool } from '@muster/telemetry';
 import pRetry from 'p-retry';
 import { canaryTopic, isCanaryTopic, type Canary } from './canary.ts';
-import { clockOffsetAfter } from './clock-offset.ts';
 import type { DeadLetterReplay } from './dead-letter-replay.ts';
 import { keptWhereSomeIsStored, type DeadLetter } from './dead-letters.ts';
 import type { Digest } from './digest.ts';
-import { DurableWrites, settle, type OutgoingMessage } from './durable-writes.ts';
-import { admittedReadings, Fleet, newFigures, type KnownDevice } from './fleet.ts';
+import { DurableWrites, type OutgoingMessage } from './durable-writes.ts';
+import { admittedReadings, Fleet, type KnownDevice } from './fleet.ts';
 import type { FleetStore } from './fleet-store.ts';
-import { latenessOf } from './lateness.ts';
 import { Listening } from './listening.ts';
 import type { IngestionMetrics } from './metrics.ts';
 import type { Quota } from './quota.ts';
 import { readingTime } from './reading-time.ts';
+import { Reception } from './reception.ts';
+import { readMessage, refusedParts, type Refusal } from './telemetry-message.ts';
 
 /** A broker keeps what it could not deliver to ingestion for so long: a week. */
 const SESSION_EXPIRY_SECONDS = 7 * 24 * 3_600;
+/** Last readings are written so often; and the more rows they are, the more wait for each other, so that fewer are written. */
 const STORE_INTERVAL_MS = 200;
+const LONGEST_STORE_INTERVAL_MS = 700;
 const DRAIN_MS = 8_000;
 
 /** A message as it came, and whom it is to be settled with. */
 interface Received {
   readonly message: InboundMessage;
-  readonly delivery: Delivery;
+  readonly reception: Reception;
   readonly index: number;
-  readonly listening: Listening | undefined;
 }
 
 /** What a dead letter says of its message. */
 type LetterSource = Pick<DeadLetter, 'broker' | 'topic' | 'payload' | 'atMs'>;
+
+/** How long to wait before last readings are written again, after so many rows: any is seen within a second. */
+export function storeIntervalMs(rows: number): number {
+  return Math.min(LONGEST_STORE_INTERVAL_MS, STORE_INTERVAL_MS + rows / 2);
+}
 
 /** What ingestion is made of. */
 export interface IngestionParts {
@@ -85,7 +83,6 @@ export class Ingestion {
     const { influx, spool, metrics, logger } = parts;
     this.#writes = new DurableWrites({
       ...{ influx, spool, metrics, logger },
-      onDurable: (message) => this.#durable(message),
       onRefused: (line, reason, message) => this.#refused(line, reason, message),
     });
     metrics.observe(() => ({
@@ -159,9 +156,10 @@ export class Ingestion {
     const { broker } = delivery;
     const listening = this.#listening.get(broker);
     listening?.received(messages.length);
+    const reception = new Reception(delivery, listening);
     let [count, bytes] = [0, 0];
     for (const [index, message] of messages.entries()) {
-      const received = { message, delivery, index, listening };
+      const received = { message, reception, index };
       if (isCanaryTopic(message.topic)) {
         this.#takeCanary(received);
         continue;
@@ -174,69 +172,57 @@ export class Ingestion {
     metrics.bytes.inc({ broker }, bytes);
   }
 
-  #take(received: Received): void {
-    const { topicMap, tombstones, metrics } = this.#parts;
-    const match = topicMap.match(received.message.topic);
-    if (match === undefined || match.entry.role !== 'telemetry') {
-      // A subscription of an earlier topic map that the broker still has.
-      this.#reject('', 'not-in-topic-map', 'no telemetry entry of the topic map matches', received);
-    } else if (!match.device.valid) {
-      const text = JSON.stringify(match.device.text.slice(0, 100));
-      this.#reject('', 'invalid-device-id', `not a device id: ${text}`, received);
-    } else if (tombstones.has(match.device.id)) {
-      metrics.tombstoned.inc({ broker: received.delivery.broker });
-      settle(received, 'acknowledge');
-    } else {
-      this.#decode(match.device.id, match.entry, received);
-    }
-  }
-
   /** It takes the way of telemetry, but is none: neither counted nor told. */
-  #takeCanary(received: Received): void {
-    const { message, delivery } = received;
-    const line = this.#parts.canary.lineOf({ broker: delivery.broker, payload: message.payload });
-    const done = (): void => settle(received, 'acknowledge');
+  #takeCanary({ message, reception, index }: Received): void {
+    const line = this.#parts.canary.lineOf({ broker: reception.delivery.broker, payload: message.payload });
+    const done = (): void => reception.settle(index, 'acknowledge');
     if (line === undefined) done();
     // What finds no room is missing, and the next one comes soon.
     else this.#writes.writeLine(line).then(done, done);
   }
 
-  #decode(id: DeviceId, entry: TelemetryEntry, received: Received): void {
-    const { receivedAtMs } = received.delivery;
-    let telemetry: Telemetry;
-    try {
-      telemetry = decodeTelemetry(received.message.payload, entry);
-    } catch (error) {
-      if (!(error instanceof ContractError)) throw error;
-      this.#reject(id, error.code, error.message, received);
-      return;
+  #take(received: Received): void {
+    const { topicMap, tombstones, metrics } = this.#parts;
+    const { message, reception, index } = received;
+    const read = readMessage(topicMap, message, tombstones);
+    switch (read.kind) {
+      case 'refused':
+        this.#reject(read.refusal, received);
+        return;
+      case 'tombstoned':
+        metrics.tombstoned.inc({ broker: reception.delivery.broker });
+        reception.settle(index, 'acknowledge');
+        return;
+      case 'telemetry':
+        this.#takeTelemetry(read.device, read.telemetry, received);
     }
-    for (const reason of new Set(telemetry.rejected.map((rejected) => rejected.reason))) {
-      const fields = telemetry.rejected.filter((rejected) => rejected.reason === reason).map(({ field }) => field);
-      const detail = `fields ${fields.slice(0, 20).join(', ')}`;
-      this.#letter(id, reason, detail, sourceOf(received), keptWhereSomeIsStored(telemetry, receivedAtMs));
-    }
+  }
+
+  #takeTelemetry(id: DeviceId, telemetry: Telemetry, received: Received): void {
+    const { message, reception, index } = received;
+    const { receivedAtMs } = reception.delivery;
     const found = this.#fleet.device(id, receivedAtMs);
     if (found === undefined) {
-      this.#reject(id, 'too-many-new-devices', 'more new devices this minute than are taken in', received);
+      const detail = 'more new devices this minute than are taken in';
+      this.#reject({ device: id, reason: 'too-many-new-devices', detail }, received);
       return;
     }
     const { device } = found;
     if (found.isNew) this.#parts.store.heard(id);
+    const { time, session, seq } = telemetry;
+    // Also of what is dropped next: it has come, and is not lost.
+    if (seq !== undefined) device.sequence.take(session, seq, message.duplicate);
     if (!this.#isWithinQuota(device, received)) {
-      settle(received, 'acknowledge');
+      reception.settle(index, 'acknowledge');
       return;
     }
     const { admitted, excess } = admittedReadings(device, telemetry.readings);
-    if (excess.length > 0) {
-      const kept = keptWhereSomeIsStored(telemetry, receivedAtMs);
-      this.#letter(id, 'too-many-metrics', `metrics ${excess.join(', ')}`, sourceOf(received), kept);
-    }
+    for (const refusal of refusedParts(id, telemetry, excess))
+      this.#letter(refusal, sourceOf(received), keptWhereSomeIsStored(telemetry, receivedAtMs));
     if (admitted.length === 0) {
-      settle(received, 'acknowledge');
+      reception.settle(index, 'acknowledge');
       return;
     }
-    const { time, session } = telemetry;
     const isByBoot = time.kind === 'uptime' && session !== undefined;
     if (!isByBoot || device.boot?.session === session) {
       this.#write(device, telemetry, admitted, received, isByBoot ? device.boot?.bootedAtMs : undefined);
@@ -244,27 +230,28 @@ export class Ingestion {
     }
     this.#bootTime(device, session, receivedAtMs - time.uptimeMs).then(
       (bootedAtMs) => this.#write(device, telemetry, admitted, received, bootedAtMs),
-      () => settle(received, 'leave'),
+      () => reception.settle(index, 'leave'),
     );
   }
 
   /** Whether a device may send so much. What had waited at the broker says nothing of its pace. */
-  #isWithinQuota(device: KnownDevice, { message, delivery }: Received): boolean {
-    const { broker, receivedAtMs, isBacklog } = delivery;
+  #isWithinQuota(device: KnownDevice, { message, reception }: Received): boolean {
+    const { broker, receivedAtMs, isBacklog } = reception.delivery;
     if (isBacklog || message.duplicate) return true;
     const { quota, metrics, store } = this.#parts;
     const { isTaken, change } = device.quota.take(quota, receivedAtMs);
     if (change !== undefined) this.#runawayChanged(device, broker, change);
     if (isTaken) return true;
     metrics.overQuota.inc({ broker });
-    store.active(device.id, broker);
+    store.active(device, broker);
     return false;
   }
 
-  #runawayChanged({ id, quota }: KnownDevice, broker: string, change: 'begun' | 'ended'): void {
+  #runawayChanged(device: KnownDevice, broker: string, change: 'begun' | 'ended'): void {
+    const { id, quota } = device;
     if (change === 'begun') this.#runaways.set(id, broker);
     else this.#runaways.delete(id);
-    this.#parts.store.active(id, broker);
+    this.#parts.store.active(device, broker);
     this.#parts.logger.warn(
       { device: id, broker, perSecond: this.#parts.quota.perSecond, dropped: quota.dropped },
       change === 'begun'
@@ -308,74 +295,66 @@ export class Ingestion {
     received: Received,
     bootedAtMs: number | undefined,
   ): void {
-    const { metrics, digest } = this.#parts;
-    const { message, delivery, index, listening } = received;
-    const { broker, receivedAtMs, isBacklog } = delivery;
+    const { metrics, digest, store } = this.#parts;
+    const { message, reception, index } = received;
+    const { broker, receivedAtMs, isBacklog } = reception.delivery;
     const { topic, qos, duplicate, payloadBytes: bytes } = message;
     const { lastReceiptMs } = device;
-    const time = readingTime(telemetry.time, { receivedAtMs, bootedAtMs, lastReceiptMs });
-    if (time.clockRefused)
-      this.#letter(device.id, 'bad-time', 'the time is off by more than a day', sourceOf(received), 'sample');
-    if (time.source === 'receipt') {
-      device.lastReceiptMs = time.epochMs;
+    const { epochMs, source, clockRefused } = readingTime(telemetry.time, { receivedAtMs, bootedAtMs, lastReceiptMs });
+    if (clockRefused) {
+      const detail = 'the time is off by more than a day';
+      this.#letter({ device: device.id, reason: 'bad-time', detail }, sourceOf(received), 'sample');
+    }
+    if (source === 'receipt') {
+      device.lastReceiptMs = epochMs;
       if (duplicate) metrics.unstampedDuplicates.inc({ broker });
     }
-    const { time: claimed, session, seq } = telemetry;
-    if (claimed.kind === 'clock') device.clock = clockOffsetAfter(device.clock, claimed.epochMs, receivedAtMs);
-    if (seq !== undefined) device.sequence.take(session, seq, duplicate);
-    const { isLate, usual } = latenessOf(device.usualAge, receivedAtMs - time.epochMs, receivedAtMs);
-    device.usualAge = usual;
+    if (telemetry.time.kind === 'clock') device.clock.take(telemetry.time.epochMs, receivedAtMs);
+    const isLate = device.usualAge.take(receivedAtMs - epochMs, receivedAtMs);
     // What had waited at the broker says when it was said, not that the device is there now.
     const wasWaiting = isBacklog || duplicate || isLate;
-    // Told before it is stored: whoever acts on a reading need not wait for InfluxDB.
-    digest.add(broker, device.id, readings, { atMs: time.epochMs, qos, late: wasWaiting });
-    const line = telemetryLine(device.id, { ...telemetry, readings }, time.epochMs);
-    if (line === undefined) {
-      settle(received, 'acknowledge');
-      return;
-    }
-    const waitedHeardAtMs = time.source === 'receipt' ? undefined : Math.min(receivedAtMs, time.epochMs);
-    // Not the message itself, whose payload would stay in memory for as long as InfluxDB and the disk have no room.
-    this.#writes.write({
-      ...{ device: device.id, topic, qos, bytes, readings, line, epochMs: time.epochMs },
-      ...{ heardAtMs: wasWaiting ? waitedHeardAtMs : receivedAtMs, delivery, index, listening },
-    });
-  }
-
-  #durable({ device, bytes, readings, epochMs, heardAtMs, delivery: { broker } }: OutgoingMessage): void {
-    this.#parts.metrics.readings.inc({ broker }, readings.length);
-    this.#parts.store.stored({ device, broker, bytes, readings, epochMs, heardAtMs });
+    // Told before it is stored: whoever acts on a reading, or looks at the device, need not wait for InfluxDB.
+    digest.add(broker, device.id, readings, { atMs: epochMs, qos, late: wasWaiting });
+    const waitedHeardAtMs = source === 'receipt' ? undefined : Math.min(receivedAtMs, epochMs);
+    store.took(device, { broker, bytes, heardAtMs: wasWaiting ? waitedHeardAtMs : receivedAtMs });
+    store.learned(device, readings, epochMs);
+    const line = telemetryLine(device.id, { ...telemetry, readings }, epochMs);
+    if (line === undefined) reception.settle(index, 'acknowledge');
+    else this.#writes.write({ reception, index, topic, qos, readings: readings.length }, line);
   }
 
   #refused(line: string, reason: string, message: OutgoingMessage | undefined): void {
     if (message === undefined && this.#parts.replay.refused(line, reason)) return;
+    const delivery = message?.reception.delivery;
     const source = {
-      broker: message?.delivery.broker ?? '',
+      broker: delivery?.broker ?? '',
       topic: message?.topic ?? '',
       payload: Buffer.from(line),
-      atMs: message?.delivery.receivedAtMs ?? Date.now(),
+      atMs: delivery?.receivedAtMs ?? Date.now(),
     };
-    this.#letter(deviceOfLine(line) ?? '', 'refused-by-influxdb', reason, source, 'sample');
+    const refusal: Refusal = { device: deviceOfLine(line) ?? '', reason: 'refused-by-influxdb', detail: reason };
+    this.#letter(refusal, source, 'sample');
   }
 
-  #letter(device: DeviceId | '', reason: string, detail: string, source: LetterSource, kept: DeadLetter['kept']): void {
-    this.#parts.metrics.deadLetters.inc({ broker: source.broker, reason });
-    this.#parts.store.deadLetter({ device, reason, detail, ...source, kept });
+  #letter(refusal: Refusal, source: LetterSource, kept: DeadLetter['kept']): void {
+    this.#parts.metrics.deadLetters.inc({ broker: source.broker, reason: refusal.reason });
+    this.#parts.store.deadLetter({ ...refusal, ...source, kept });
   }
 
-  #reject(device: DeviceId | '', reason: string, detail: string, received: Received): void {
-    this.#letter(device, reason, detail, sourceOf(received), 'message');
-    settle(received, 'acknowledge');
+  #reject(refusal: Refusal, received: Received): void {
+    this.#letter(refusal, sourceOf(received), 'message');
+    received.reception.settle(received.index, 'acknowledge');
   }
 
-  #scheduleStore(): void {
+  #scheduleStore(afterMs = STORE_INTERVAL_MS): void {
     if (this.#closing) return;
     this.#storeTimer = setTimeout(() => {
-      this.#storing = this.#flushStore().finally(() => this.#scheduleStore());
-    }, STORE_INTERVAL_MS);
+      this.#storing = this.#flushStore().then((rows) => this.#scheduleStore(storeIntervalMs(rows)));
+    }, afterMs);
   }
 
-  async #flushStore(): Promise<void> {
+  /** Answers how many rows were written. */
+  async #flushStore(): Promise<number> {
     const { store, metrics, logger, quota } = this.#parts;
     for (const [broker, listening] of this.#listening) store.attend(broker, listening.attention(Date.now()));
     const nowMs = Date.now();
@@ -386,19 +365,18 @@ export class Ingestion {
       else if (device.quota.look(quota, nowMs) === 'ended') this.#runawayChanged(device, broker, 'ended');
     }
     try {
-      const tombstoned = await store.flush((id) => {
-        const device = this.#fleet.known(id);
-        return device === undefined ? undefined : newFigures(device, nowMs);
-      });
+      const { rows, tombstoned } = await store.flush(nowMs);
       for (const device of tombstoned) this.#fleet.forget(device);
+      return rows;
     } catch (error) {
       metrics.postgresFailures.inc();
       logger.warn({ err: error }, 'PostgreSQL did not take last readings; they are kept for the next time');
+      return 0;
     }
   }
 }
 
-function sourceOf({ message, delivery }: Received): LetterSource {
+function sourceOf({ message, reception: { delivery } }: Received): LetterSource {
   const { topic, payload } = message;
   return { broker: delivery.broker, topic, payload, atMs: delivery.receivedAtMs };
 }

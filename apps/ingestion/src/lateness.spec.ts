@@ -1,16 +1,14 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { latenessOf, type UsualAge } from './lateness.ts';
+import { UsualAge } from './lateness.ts';
 
 /** Which of some readings are late; each is the age that it has when it comes, and the seconds since the one before. */
 function late(...readings: readonly (readonly [ageSeconds: number, afterSeconds: number])[]): readonly boolean[] {
-  let usual: UsualAge | undefined;
+  const usual = new UsualAge();
   let nowMs = 1_800_000_000_000;
   return readings.map(([age, after]) => {
     nowMs += after * 1_000;
-    const judged = latenessOf(usual, age * 1_000, nowMs);
-    usual = judged.usual;
-    return judged.isLate;
+    return usual.take(age * 1_000, nowMs);
   });
 }
 

@@ -7,31 +7,25 @@ const STEADY_AFTER_MS = 10_000;
 const TRUSTED_AFTER_MS = 600_000;
 const DRIFT_MS = 5_000;
 
-/** How old the readings of a device have been when they came, without a change; times are milliseconds. */
-export interface UsualAge {
-  readonly ageMs: number;
-  readonly sinceMs: number;
-}
-
 /**
- * Whether a reading is news of the past, and what that says of its device. A clock that is slow makes all readings old by
- * the same: they are news all the same. An outbox that is emptied comes faster than it was filled, so its readings become
- * younger.
+ * How old the readings of a device have been when they came, without a change; times are milliseconds. It is changed in
+ * place: every message changes that of its device.
  */
-export function latenessOf(
-  usual: UsualAge | undefined,
-  ageMs: number,
-  receivedAtMs: number,
-): { readonly isLate: boolean; readonly usual: UsualAge } {
-  const differenceMs = usual === undefined ? Number.POSITIVE_INFINITY : Math.abs(ageMs - usual.ageMs);
-  const steadyMs = usual === undefined ? 0 : receivedAtMs - usual.sinceMs;
-  const isDrift = steadyMs >= TRUSTED_AFTER_MS && differenceMs <= DRIFT_MS;
-  const isSteady = differenceMs <= STEADY_WITHIN_MS || isDrift;
-  return {
-    isLate: ageMs > LATE_AFTER_MS && !(isSteady && steadyMs >= STEADY_AFTER_MS),
-    usual:
-      usual !== undefined && isSteady
-        ? { ageMs: isDrift ? ageMs : usual.ageMs, sinceMs: usual.sinceMs }
-        : { ageMs, sinceMs: receivedAtMs },
-  };
+export class UsualAge {
+  #ageMs = Number.POSITIVE_INFINITY;
+  #sinceMs = 0;
+
+  /**
+   * Takes a reading; answers whether it is news of the past. A clock that is slow makes all readings old by the same: they
+   * are news all the same. An outbox that is emptied comes faster than it was filled, so its readings become younger.
+   */
+  take(ageMs: number, receivedAtMs: number): boolean {
+    const differenceMs = Math.abs(ageMs - this.#ageMs);
+    const steadyMs = receivedAtMs - this.#sinceMs;
+    const isDrift = steadyMs >= TRUSTED_AFTER_MS && differenceMs <= DRIFT_MS;
+    const isSteady = differenceMs <= STEADY_WITHIN_MS || isDrift;
+    if (!isSteady) this.#sinceMs = receivedAtMs;
+    if (!isSteady || isDrift) this.#ageMs = ageMs;
+    return ageMs > LATE_AFTER_MS && !(isSteady && steadyMs >= STEADY_AFTER_MS);
+  }
 }

@@ -192,7 +192,7 @@ export class Statistics {
       ...beginnings(own, this.#begun).flatMap((point) => statisticsLine(point, atMs - this.intervalMs) ?? []),
       ...[...this.#brokerPoints(), ...own].flatMap((point) => statisticsLine(point, atMs) ?? []),
     ];
-    const outcome = await this.influx.write(lines);
+    const outcome = await this.influx.write(lines.join('\n'));
     if (this.#closing) return;
     if (outcome.kind === 'stored') {
       if (this.#isFailing) this.logger.info('statistics are written again');

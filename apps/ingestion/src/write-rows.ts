@@ -8,24 +8,24 @@ export type OnUnstorable = (row: unknown, error: unknown) => void;
  * written again: after a failure the others are there.
  * @throws the first error that is not about the data
  */
-export async function writeRows<Key, Row>(
-  left: Map<Key, Row>,
+export async function writeRows<Row>(
+  left: Set<Row>,
   write: (rows: readonly Row[]) => Promise<unknown>,
   onUnstorable: OnUnstorable,
-  entries: readonly (readonly [Key, Row])[] = [...left],
+  rows: readonly Row[] = [...left],
 ): Promise<void> {
-  if (entries.length === 0) return;
+  if (rows.length === 0) return;
   try {
-    await write(entries.map(([, row]) => row));
+    await write(rows);
   } catch (error) {
     if (!isDataError(error)) throw error;
-    if (entries.length > 1) {
-      const middle = Math.ceil(entries.length / 2);
-      await writeRows(left, write, onUnstorable, entries.slice(0, middle));
-      await writeRows(left, write, onUnstorable, entries.slice(middle));
+    if (rows.length > 1) {
+      const middle = Math.ceil(rows.length / 2);
+      await writeRows(left, write, onUnstorable, rows.slice(0, middle));
+      await writeRows(left, write, onUnstorable, rows.slice(middle));
       return;
     }
-    onUnstorable(entries[0]?.[1], error);
+    onUnstorable(rows[0], error);
   }
-  for (const [key] of entries) left.delete(key);
+  for (const row of rows) left.delete(row);
 }

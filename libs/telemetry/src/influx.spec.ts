@@ -39,7 +39,7 @@ describe('how long a server asks to be left alone', () => {
 describe('a write', () => {
   it('to a server that hangs is unavailable after the time limit, and leaves no connection open', async () => {
     const { server, influx } = await serverThat(() => undefined);
-    expect(await influx.write(['a b=1'])).toEqual({
+    expect(await influx.write('a b=1')).toEqual({
       kind: 'unavailable',
       isTimeout: true,
       reason: 'InfluxDB did not answer within 200 ms',
@@ -54,8 +54,8 @@ describe('a write', () => {
   it('ends when it is aborted, before and while it is made', async () => {
     const { influx } = await serverThat(() => undefined);
     const startedAt = performance.now();
-    expect(await influx.write(['a b=1'], AbortSignal.abort())).toMatchObject({ kind: 'unavailable' });
-    expect(await influx.write(['a b=1'], AbortSignal.timeout(20))).toMatchObject({ kind: 'unavailable' });
+    expect(await influx.write('a b=1', AbortSignal.abort())).toMatchObject({ kind: 'unavailable' });
+    expect(await influx.write('a b=1', AbortSignal.timeout(20))).toMatchObject({ kind: 'unavailable' });
     expect(performance.now() - startedAt).toBeLessThan(190);
   });
 
@@ -73,6 +73,6 @@ describe('a write', () => {
     const { influx } = await serverThat((_request, response) =>
       response.writeHead(status, { 'content-type': 'application/json' }).end(body),
     );
-    expect(await influx.write(['a b=1'])).toMatchObject(expected);
+    expect(await influx.write('a b=1')).toMatchObject(expected);
   });
 });

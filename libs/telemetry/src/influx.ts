@@ -89,8 +89,8 @@ export class Influx {
     this.#authorization = `Basic ${Buffer.from(`${target.username}:${target.password}`).toString('base64')}`;
   }
 
-  /** Writes lines of line protocol in one request, which ends as unavailable when it is aborted; never throws. */
-  async write(lines: readonly string[], signal?: AbortSignal): Promise<WriteOutcome> {
+  /** Writes a text of line protocol in one request, which ends as unavailable when it is aborted; never throws. */
+  async write(lines: string, signal?: AbortSignal): Promise<WriteOutcome> {
     // The client's own time limit comes later and leaves the request open: a server that hangs would gather connections.
     const abort = new AbortController();
     const end = (): void => abort.abort();
@@ -100,7 +100,7 @@ export class Influx {
     const outcome = await new Promise<WriteOutcome>((resolve) => {
       this.#client.transport.send(
         this.#writePath,
-        lines.join('\n'),
+        lines,
         {
           method: 'POST',
           headers: { 'content-type': 'text/plain; charset=utf-8', authorization: this.#authorization },

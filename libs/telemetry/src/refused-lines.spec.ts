@@ -82,7 +82,7 @@ describe('B9 lines that InfluxDB refuses', () => {
     const { influx, writer } = await scene({ onRefused });
     influx.answers(partialWrite(influx, () => true));
     await expect(writer.write(linesOf(0, 2))).rejects.toThrow('no letters today');
-    expect(writer.heldLength).toBe(0);
+    expect(writer.heldBytes).toBe(0);
   });
 });
 
@@ -111,7 +111,7 @@ describe('any sequence of outages', () => {
         await drained(made);
         expect(new Set([...influx.stored, ...refused.map(([line]) => line)])).toEqual(new Set(linesOf(0, 60)));
         for (const [line] of refused) expect(isBad(line)).toBe(true);
-        expect(writer.heldLength).toBe(0);
+        expect(writer.heldBytes).toBe(0);
         await writer.close(1_000);
         await spool.close();
       }),

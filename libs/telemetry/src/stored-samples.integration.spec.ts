@@ -28,7 +28,7 @@ async function written(device: string, samples: number): Promise<void> {
     (_, n) =>
       `telemetry,device=${device} temp=${n}${n % 2 === 0 ? `,env.hum=${n / 2}` : ''},door_bool=${n % 4 === 0} ${t0 + n}`,
   );
-  expect(await influx.write(lines)).toEqual({ kind: 'stored' });
+  expect(await influx.write(lines.join('\n'))).toEqual({ kind: 'stored' });
 }
 
 const all = { fromMs: t0, untilMs: t0 + 3_600_000, maxValues: 1_000_000 };

@@ -37,10 +37,10 @@ async function writerTo(
     influx: { write },
     spool,
     maxBatchLines: 5_000,
-    maxBatchLength: 1_000_000,
+    maxBatchBytes: 1_000_000,
     maxDelayMs: 5,
     maxRequests: 2,
-    maxHeldLength: 10_000_000,
+    maxHeldBytes: 10_000_000,
     onRefused: (line, reason) => refused.set(line, reason),
     onEvent: (event) => events.push(event),
   });
@@ -79,7 +79,7 @@ describe('a telemetry writer before a real InfluxDB', () => {
 
   it('takes a batch of nothing but bad lines in few requests', async () => {
     const name = newMeasurement();
-    await influx.write([`${name},device=a temp=1 ${t0 - 1}`]);
+    await influx.write(`${name},device=a temp=1 ${t0 - 1}`);
     const write = vi.fn<Influx['write']>((...args) => influx.write(...args));
     const { writer, refused } = await writerTo(write);
     await writer.write(Array.from({ length: 500 }, (_, index) => `${name},device=a temp="${index}" ${t0 + index}`));
@@ -107,7 +107,7 @@ describe('a telemetry writer before a real InfluxDB', () => {
 
   it('brings bad and good lines of an outage to where they belong', async () => {
     const name = newMeasurement();
-    await influx.write([`${name},device=a temp=1 ${t0 - 1}`]);
+    await influx.write(`${name},device=a temp=1 ${t0 - 1}`);
     const away = new Influx({ ...target, url: 'http://127.0.0.1:9' });
     let current: Influx = away;
     const { writer, spool, refused } = await writerTo((...args) => current.write(...args));

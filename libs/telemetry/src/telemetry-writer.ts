@@ -1,4 +1,5 @@
 import type { Influx, WriteOutcome } from './influx.ts';
+import { LineBlock } from './line-block.ts';
 import { splitLines } from './line-protocol.ts';
 import { SpoolError, SpoolFullError } from './spool-error.ts';
 import type { Spool, SpoolChunk } from './spool.ts';
@@ -34,33 +35,41 @@ export interface TelemetryWriterOptions {
   readonly influx: Pick<Influx, 'write'>;
   /** Opened by the caller, who closes it after the writer. */
   readonly spool: Spool;
-  /** A batch with so many lines, or so many characters, waits for no more. */
+  /** A batch with so many lines, or so many bytes, waits for no more. */
   readonly maxBatchLines: number;
-  readonly maxBatchLength: number;
+  readonly maxBatchBytes: number;
   /** A line waits at most so long for others. */
   readonly maxDelayMs: number;
   /** Live requests under way at once; the replay has one more. */
   readonly maxRequests: number;
-  /** Characters of lines in memory; more are rejected. */
-  readonly maxHeldLength: number;
+  /** Bytes of lines in memory; more are rejected. */
+  readonly maxHeldBytes: number;
   /** Takes a line that InfluxDB will never take. Told again where the process is killed during a replay. */
   readonly onRefused: (line: string, reason: string) => void;
   readonly onEvent: (event: WriterEvent) => void;
 }
 
-interface Batch {
-  readonly lines: string[];
-  length: number;
+/** Lines that are written together. */
+export interface LineBatch {
+  readonly lines: LineBlock;
+  /** Resolves when they are durable, or refused for ever; it rejects as {@link TelemetryWriter.write}. */
   readonly stored: Promise<StoredIn>;
+}
+
+interface Batch extends LineBatch {
   readonly resolve: (where: StoredIn) => void;
   readonly reject: (error: unknown) => void;
 }
 
-type Lines = readonly string[];
+/** Lines as one text: only where some are refused are they looked at one by one. */
+interface Lines {
+  readonly text: string;
+  readonly count: number;
+}
 
 interface Replay {
   readonly chunk: SpoolChunk;
-  readonly lines: number;
+  readonly count: number;
   /** What InfluxDB has not answered for. */
   readonly left: readonly Lines[];
 }
@@ -89,7 +98,7 @@ export class TelemetryWriter {
   #gatherTimer: NodeJS.Timeout | undefined;
   #waiting: Batch[] = [];
   #requests = 0;
-  #heldLength = 0;
+  #heldBytes = 0;
   #isAway = false;
   #failures = 0;
   #probeTimer: NodeJS.Timeout | undefined;
@@ -108,33 +117,44 @@ export class TelemetryWriter {
     return !this.#isAway;
   }
 
-  /** Characters of lines that are in memory and not durable yet. */
-  get heldLength(): number {
-    return this.#heldLength;
+  /** Bytes of lines that are in memory and not durable yet. */
+  get heldBytes(): number {
+    return this.#heldBytes;
   }
 
   /**
-   * Takes lines of one message or of many, without line breaks at their ends; resolves when they are durable, or refused
-   * for ever. Writes that share a batch get the same promise, so a caller may know them by it.
+   * Takes a line, without a line break at its end; answers the batch of which it is the last line now.
+   * @throws SpoolFullError `memory-limit`: neither InfluxDB nor the spool keeps up
+   * @throws SpoolError `closed`
+   */
+  add(line: string): LineBatch {
+    const { maxHeldBytes, maxBatchLines, maxBatchBytes, maxDelayMs } = this.#options;
+    if (this.#isClosing) throw new SpoolError('closed', 'the writer is closed');
+    // Not exact for what is not ASCII, and no more is needed of a limit of memory.
+    if (this.#heldBytes + line.length > maxHeldBytes)
+      throw new SpoolFullError(
+        'memory-limit',
+        `more than ${maxHeldBytes} bytes wait in memory for InfluxDB and the disk`,
+      );
+    const batch = (this.#gathering ??= newBatch());
+    const { lines } = batch;
+    const before = lines.byteLength;
+    lines.add(line);
+    this.#heldBytes += lines.byteLength - before;
+    if (lines.count >= maxBatchLines || lines.byteLength >= maxBatchBytes) this.#seal();
+    else this.#gatherTimer ??= setTimeout(() => this.#seal(), maxDelayMs);
+    return batch;
+  }
+
+  /**
+   * Takes lines; resolves when they are durable, or refused for ever.
    * @throws SpoolFullError neither InfluxDB nor the spool has room
    * @throws SpoolError `disk-failed`, `closed`
    */
-  write(lines: readonly string[]): Promise<StoredIn> {
-    const { maxHeldLength, maxBatchLines, maxBatchLength, maxDelayMs } = this.#options;
-    if (this.#isClosing) return Promise.reject(new SpoolError('closed', 'the writer is closed'));
-    if (lines.length === 0) return Promise.resolve('influxdb');
-    const length = lines.reduce((sum, line) => sum + line.length + 1, 0);
-    if (this.#heldLength + length > maxHeldLength) {
-      const message = `more than ${maxHeldLength} characters wait in memory for InfluxDB and the disk`;
-      return Promise.reject(new SpoolFullError('memory-limit', message));
-    }
-    const batch = (this.#gathering ??= newBatch());
-    for (const line of lines) batch.lines.push(line);
-    batch.length += length;
-    this.#heldLength += length;
-    if (batch.lines.length >= maxBatchLines || batch.length >= maxBatchLength) this.#seal();
-    else this.#gatherTimer ??= setTimeout(() => this.#seal(), maxDelayMs);
-    return batch.stored;
+  async write(lines: readonly string[]): Promise<StoredIn> {
+    const batches = new Set(lines.map((line) => this.add(line)));
+    const stored = await Promise.all([...batches].map((batch) => batch.stored));
+    return stored.find((where) => where === 'spool') ?? 'influxdb';
   }
 
   /**
@@ -167,7 +187,7 @@ export class TelemetryWriter {
     for (let batch = this.#waiting[0]; batch !== undefined; batch = this.#waiting[0]) {
       if (!this.#isAway && this.#requests < maxRequests) this.#attend(this.#send(batch));
       else if (this.#isAway || this.#waiting.length > maxRequests * WAITING_PER_REQUEST) {
-        this.#attend(this.#spool(batch, batch.lines));
+        this.#attend(this.#spool(batch, batch.lines.bytes, batch.lines.count));
       } else return;
       this.#waiting.shift();
     }
@@ -182,9 +202,9 @@ export class TelemetryWriter {
   async #send(batch: Batch): Promise<void> {
     this.#requests += 1;
     try {
-      const left = await this.#deliver([batch.lines]);
+      const left = await this.#deliver([{ text: batch.lines.bytes.toString(), count: batch.lines.count }]);
       if (left.length === 0) this.#settle(batch, () => batch.resolve('influxdb'));
-      else await this.#spool(batch, left.flat());
+      else await this.#spool(batch, Buffer.from(textOf(left)), countOf(left));
     } catch (error) {
       // Whoever takes refused lines has failed: as long as that is so nothing is acknowledged.
       this.#settle(batch, () => batch.reject(error));
@@ -194,21 +214,21 @@ export class TelemetryWriter {
     }
   }
 
-  async #spool(batch: Batch, lines: Lines): Promise<void> {
+  async #spool(batch: Batch, bytes: Uint8Array, lines: number): Promise<void> {
     const { spool, onEvent } = this.#options;
     try {
-      await spool.append(Buffer.from(lines.join('\n')));
-      onEvent({ kind: 'spooled', lines: lines.length });
+      await spool.append(bytes);
+      onEvent({ kind: 'spooled', lines });
       this.#settle(batch, () => batch.resolve('spool'));
     } catch (error) {
-      if (error instanceof SpoolError) onEvent({ kind: 'rejected', lines: lines.length, error });
+      if (error instanceof SpoolError) onEvent({ kind: 'rejected', lines, error });
       this.#settle(batch, () => batch.reject(error));
     }
     if (!this.#isAway) this.#startReplay();
   }
 
   #settle(batch: Batch, settle: () => void): void {
-    this.#heldLength -= batch.length;
+    this.#heldBytes -= batch.lines.byteLength;
     settle();
   }
 
@@ -217,7 +237,7 @@ export class TelemetryWriter {
     const left = [...batches];
     for (let lines = left[0]; lines !== undefined; lines = left[0]) {
       const startedAt = performance.now();
-      const outcome = await this.#options.influx.write(lines, this.#abort.signal);
+      const outcome = await this.#options.influx.write(lines.text, this.#abort.signal);
       if (outcome.kind === 'unavailable') {
         this.#failed(outcome);
         // Else it would be asked for the same again and again, and everything behind it wait.
@@ -225,7 +245,7 @@ export class TelemetryWriter {
       }
       this.#answered();
       if (outcome.kind === 'stored') {
-        this.#options.onEvent({ kind: 'written', lines: lines.length, durationMs: performance.now() - startedAt });
+        this.#options.onEvent({ kind: 'written', lines: lines.count, durationMs: performance.now() - startedAt });
         left.shift();
       } else {
         left.splice(0, 1, ...this.#divide(lines, outcome));
@@ -238,18 +258,18 @@ export class TelemetryWriter {
   #divide(lines: Lines, outcome: Refused): readonly Lines[] {
     if (outcome.kind === 'too-old' && outcome.lines > 0) {
       // The others are stored, but lines that are no line protocol are not told of in the same answer.
-      const oldestFirst = [...lines].sort((left, right) => timeOf(left) - timeOf(right));
+      const oldestFirst = [...splitLines(lines.text)].sort((left, right) => timeOf(left) - timeOf(right));
       this.#refuse(oldestFirst.slice(0, outcome.lines), outcome.reason);
-      return outcome.lines >= lines.length ? [] : [oldestFirst.slice(outcome.lines)];
+      return outcome.lines >= oldestFirst.length ? [] : [together(oldestFirst.slice(outcome.lines))];
     }
-    if (lines.length === 1 || (outcome.kind === 'refused' && outcome.dropped === lines.length)) {
-      this.#refuse(lines, outcome.reason);
+    if (lines.count === 1 || (outcome.kind === 'refused' && outcome.dropped === lines.count)) {
+      this.#refuse(splitLines(lines.text), outcome.reason);
       return [];
     }
     return halvesOf(lines);
   }
 
-  #refuse(lines: Lines, reason: string): void {
+  #refuse(lines: readonly string[], reason: string): void {
     for (const line of lines) this.#options.onRefused(line, reason);
   }
 
@@ -297,11 +317,11 @@ export class TelemetryWriter {
   }
 
   async #replayAll(): Promise<void> {
-    const { spool, maxBatchLength, onEvent } = this.#options;
+    const { spool, maxBatchBytes, onEvent } = this.#options;
     // What is kept from the last attempt must not keep its segment beyond the age limit.
     await spool.expire();
     do {
-      const replay = (this.#replay ??= await this.#nextReplay(maxBatchLength));
+      const replay = (this.#replay ??= await this.#nextReplay(maxBatchBytes));
       if (replay === undefined) break;
       const left = await this.#deliver(replay.left);
       if (left.length > 0) {
@@ -309,7 +329,7 @@ export class TelemetryWriter {
         return;
       }
       this.#replay = undefined;
-      onEvent({ kind: 'replayed', lines: replay.lines });
+      onEvent({ kind: 'replayed', lines: replay.count });
       await spool.commit(replay.chunk);
     } while (!this.#isClosing && !this.#isAway);
     // What could not be read had been the trial.
@@ -320,7 +340,7 @@ export class TelemetryWriter {
     const chunk = await this.#options.spool.read(maxBytes);
     if (chunk === undefined) return undefined;
     const lines = chunk.records.flatMap((record) => splitLines(Buffer.from(record).toString()));
-    return { chunk, lines: lines.length, left: [lines] };
+    return { chunk, count: lines.length, left: lines.length === 0 ? [] : [together(lines)] };
   }
 
   #replayFailed(error: unknown): void {
@@ -334,8 +354,22 @@ export class TelemetryWriter {
 
 /** One half where there is a single line. */
 function halvesOf(lines: Lines): readonly Lines[] {
-  const middle = Math.ceil(lines.length / 2);
-  return lines.length > 1 ? [lines.slice(0, middle), lines.slice(middle)] : [lines];
+  if (lines.count <= 1) return [lines];
+  const all = splitLines(lines.text);
+  const middle = Math.ceil(all.length / 2);
+  return [together(all.slice(0, middle)), together(all.slice(middle))];
+}
+
+function together(lines: readonly string[]): Lines {
+  return { text: lines.join('\n'), count: lines.length };
+}
+
+function textOf(parts: readonly Lines[]): string {
+  return parts.map(({ text }) => text).join('\n');
+}
+
+function countOf(parts: readonly Lines[]): number {
+  return parts.reduce((sum, { count }) => sum + count, 0);
 }
 
 function newBatch(): Batch {
@@ -345,7 +379,9 @@ function newBatch(): Batch {
     resolve = onStored;
     reject = onFailed;
   });
-  return { lines: [], length: 0, stored, resolve, reject };
+  // Whoever wants to know is told; that nobody does is no fault.
+  stored.catch(() => undefined);
+  return { lines: new LineBlock(), stored, resolve, reject };
 }
 
 /** The timestamp at the end of a line of line protocol. */

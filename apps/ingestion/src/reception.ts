@@ -1,0 +1,17 @@
+import type { Delivery } from '@muster/broker';
+import type { Listening } from './listening.ts';
+
+/** Messages of one read of a connection, each settled by its place among them. */
+export class Reception {
+  constructor(
+    /** Where they came from, and when. */
+    readonly delivery: Delivery,
+    private readonly listening: Listening | undefined,
+  ) {}
+
+  /** Lets go of a message. */
+  settle(index: number, settlement: 'acknowledge' | 'leave'): void {
+    this.listening?.settled();
+    this.delivery.settle(index, settlement);
+  }
+}
