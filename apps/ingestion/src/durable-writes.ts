@@ -1,6 +1,9 @@
+import type { DeviceId, Telemetry } from '@muster/contract';
 import type { Logger } from '@muster/service';
 import {
+  NumberColumn,
   SpoolError,
+  telemetryLine,
   TelemetryWriter,
   type Influx,
   type LineBatch,
@@ -30,59 +33,69 @@ interface HeldMessage extends OutgoingMessage {
  * garbage collector more than once.
  */
 class MessageBatch {
-  readonly #receptions: Reception[] = [];
+  /** Neighbours are nearly always of one reception: each with the place from which on they are. */
+  readonly #receptions: { readonly reception: Reception; readonly from: number }[] = [];
   readonly #topics: string[] = [];
   /** Of each message: its place in its reception, its QoS, its readings, and the number of its line. */
-  readonly #numbers: number[] = [];
+  readonly #indexes = new NumberColumn();
+  readonly #qos = new NumberColumn();
+  readonly #readings = new NumberColumn();
+  readonly #lines = new NumberColumn();
+  #latest: Reception | undefined;
 
   constructor(readonly batch: LineBatch) {}
 
   get count(): number {
-    return this.#receptions.length;
+    return this.#topics.length;
   }
 
   /** Adds the message of the line that was added last. */
   add({ reception, index, topic, qos, readings }: OutgoingMessage): void {
-    this.#receptions.push(reception);
+    if (reception !== this.#latest) {
+      this.#latest = reception;
+      this.#receptions.push({ reception, from: this.count });
+    }
     this.#topics.push(topic);
-    this.#numbers.push(index, qos, readings, this.batch.lines.count - 1);
+    this.#indexes.push(index);
+    this.#qos.push(qos);
+    this.#readings.push(readings);
+    this.#lines.push(this.batch.lines.count - 1);
   }
 
   /** Settles every message; answers how many readings they had, by broker. */
   acknowledge(): ReadonlyMap<string, number> {
-    const readings = new Map<string, number>();
-    let before: Reception | undefined;
-    let sum = 0;
-    for (let at = 0; at < this.#receptions.length; at += 1) {
-      const reception = this.#receptions[at];
-      if (reception === undefined) continue;
-      if (reception !== before && before !== undefined) {
-        addTo(readings, before.delivery.broker, sum);
-        sum = 0;
+    const sums = new Map<string, number>();
+    this.#each((reception, from, to) => {
+      const { broker } = reception.delivery;
+      let sum = sums.get(broker) ?? 0;
+      for (let at = from; at < to; at += 1) {
+        reception.settle(this.#indexes.at(at), 'acknowledge');
+        sum += this.#readings.at(at);
       }
-      before = reception;
-      sum += this.#numbers[at * 4 + 2] ?? 0;
-      reception.settle(this.#numbers[at * 4] ?? 0, 'acknowledge');
-    }
-    if (before !== undefined) addTo(readings, before.delivery.broker, sum);
-    return readings;
+      sums.set(broker, sum);
+    });
+    return sums;
   }
 
   /** Every message with its line. */
   messages(): readonly HeldMessage[] {
-    return this.#receptions.map((reception, at) => ({
-      reception,
-      index: this.#numbers[at * 4] ?? 0,
-      topic: this.#topics[at] ?? '',
-      qos: this.#numbers[at * 4 + 1] === 0 ? 0 : 1,
-      readings: this.#numbers[at * 4 + 2] ?? 0,
-      line: this.batch.lines.line(this.#numbers[at * 4 + 3] ?? 0),
-    }));
+    const messages: HeldMessage[] = [];
+    this.#each((reception, from, to) => {
+      for (let at = from; at < to; at += 1) {
+        messages.push({
+          ...{ reception, index: this.#indexes.at(at), topic: this.#topics[at] ?? '' },
+          ...{ qos: this.#qos.at(at) === 0 ? 0 : 1, readings: this.#readings.at(at) },
+          line: this.batch.lines.line(this.#lines.at(at)),
+        });
+      }
+    });
+    return messages;
   }
-}
 
-function addTo(sums: Map<string, number>, key: string, value: number): void {
-  sums.set(key, (sums.get(key) ?? 0) + value);
+  #each(run: (reception: Reception, from: number, to: number) => void): void {
+    for (const [at, { reception, from }] of this.#receptions.entries())
+      run(reception, from, this.#receptions[at + 1]?.from ?? this.count);
+  }
 }
 
 /** The messages of a batch by their lines, as it was with so many. */
@@ -143,11 +156,18 @@ export class DurableWrites {
     return this.#underWay + this.#held.length;
   }
 
-  /** Takes a message with its line. */
-  write(message: OutgoingMessage, line: string): void {
+  /** Takes a message, which has a reading, with what it says and when that was. */
+  write(message: OutgoingMessage, device: DeviceId, telemetry: Telemetry, epochMs: number): void {
     // What came before has found no room: nobody overtakes it.
-    if (this.#held.length > 0 && message.qos > 0) this.#held.push({ ...message, line });
-    else this.#write(message, line);
+    if (this.#held.length > 0 && message.qos > 0) {
+      this.#held.push({ ...message, line: telemetryLine(device, telemetry, epochMs) ?? '' });
+      return;
+    }
+    try {
+      this.#gathered(message, this.#writer.addTelemetry(device, telemetry, epochMs));
+    } catch (error) {
+      this.#failed([{ ...message, line: telemetryLine(device, telemetry, epochMs) ?? '' }], error);
+    }
   }
 
   /** Writes a line that belongs to no message; resolves when it is durable. */
@@ -163,14 +183,7 @@ export class DurableWrites {
     await this.#writer.close(limitMs);
   }
 
-  #write(message: OutgoingMessage, line: string): void {
-    let batch: LineBatch;
-    try {
-      batch = this.#writer.add(line);
-    } catch (error) {
-      this.#failed([{ ...message, line }], error);
-      return;
-    }
+  #gathered(message: OutgoingMessage, batch: LineBatch): void {
     this.#underWay += 1;
     if (this.#latest?.batch !== batch) this.#latest = this.#begin(batch);
     this.#latest.add(message);
@@ -218,7 +231,13 @@ export class DurableWrites {
     clearTimeout(this.#retryTimer);
     this.#retryTimer = undefined;
     this.#held = this.#held.filter(({ reception }) => !reception.delivery.isLost);
-    for (const message of this.#held.splice(0, RETRIED_AT_ONCE)) this.#write(message, message.line);
+    for (const message of this.#held.splice(0, RETRIED_AT_ONCE)) {
+      try {
+        this.#gathered(message, this.#writer.add(message.line));
+      } catch (error) {
+        this.#failed([message], error);
+      }
+    }
   }
 
   /** The message of a line that is under way; batches get an index when something of them is refused, which is rare. */

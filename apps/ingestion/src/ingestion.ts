@@ -8,7 +8,7 @@ import {
 } from '@muster/broker';
 import type { TombstoneSet } from '@muster/database';
 import { logConnectionEvent, type Logger } from '@muster/service';
-import { deviceOfLine, telemetryLine, type Influx, type Spool } from '@muster/telemetry';
+import { deviceOfLine, type Influx, type Spool } from '@muster/telemetry';
 import pRetry from 'p-retry';
 import { canaryTopic, isCanaryTopic, type Canary } from './canary.ts';
 import type { DeadLetterReplay } from './dead-letter-replay.ts';
@@ -318,9 +318,8 @@ export class Ingestion {
     const waitedHeardAtMs = source === 'receipt' ? undefined : Math.min(receivedAtMs, epochMs);
     store.took(device, { broker, bytes, heardAtMs: wasWaiting ? waitedHeardAtMs : receivedAtMs });
     store.learned(device, readings, epochMs);
-    const line = telemetryLine(device.id, { ...telemetry, readings }, epochMs);
-    if (line === undefined) reception.settle(index, 'acknowledge');
-    else this.#writes.write({ reception, index, topic, qos, readings: readings.length }, line);
+    const outgoing = { reception, index, topic, qos, readings: readings.length };
+    this.#writes.write(outgoing, device.id, { ...telemetry, readings }, epochMs);
   }
 
   #refused(line: string, reason: string, message: OutgoingMessage | undefined): void {

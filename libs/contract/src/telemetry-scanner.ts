@@ -74,6 +74,8 @@ export class TelemetryScanner {
   readonly #places: ReadonlyMap<string, number>;
   readonly #isUsable: boolean;
   readonly #keys = new Map<number, KnownKey>();
+  /** Of one message; kept because every message needs one. */
+  readonly #placesOfReadings: number[] = [];
   #message = 0;
   #bytes: Uint8Array = NOTHING;
   #at = 0;
@@ -135,7 +137,7 @@ export class TelemetryScanner {
 
   #object(): ScannedObject | undefined {
     const readings: Reading[] = [];
-    const places: number[] = [];
+    const places = this.#placesOfReadings;
     let ts: number | undefined;
     let up: number | undefined;
     let session: number | undefined;
@@ -303,15 +305,14 @@ function exact(bytes: Uint8Array, from: number, to: number, isNegative: boolean)
 
 /** Adds a reading behind those whose places are not greater: what the topic map names comes in its order. */
 function insert(readings: Reading[], places: number[], place: number, reading: Reading): void {
-  let index = places.length;
-  while (index > 0 && (places[index - 1] ?? 0) > place) index -= 1;
-  if (index === places.length) {
-    readings.push(reading);
-    places.push(place);
-  } else {
-    readings.splice(index, 0, reading);
-    places.splice(index, 0, place);
+  let index = readings.length;
+  while (index > 0 && (places[index - 1] ?? 0) > place) {
+    places[index] = places[index - 1] ?? 0;
+    index -= 1;
   }
+  places[index] = place;
+  if (index === readings.length) readings.push(reading);
+  else readings.splice(index, 0, reading);
 }
 
 /**

@@ -11,7 +11,7 @@ const TO_ESCAPE = /["\\]/;
  * One line of line protocol for a message's readings, in milliseconds; undefined where there is nothing to store.
  * Numbers are float fields under the metric's name, booleans `{metric}_bool`, texts `{metric}_text`: a metric that
  * changes its type never conflicts with what is stored, since no metric's name may end so. Device ids and metric names
- * need no escaping by their grammar. Built once for every message, so by concatenation: 0.4 µs for four readings.
+ * need no escaping by their grammar.
  */
 export function telemetryLine(device: DeviceId, telemetry: Telemetry, epochMs: number): string | undefined {
   const { readings, session, seq } = telemetry;
@@ -21,12 +21,17 @@ export function telemetryLine(device: DeviceId, telemetry: Telemetry, epochMs: n
   for (const { metric, value } of readings) {
     if (typeof value === 'number') line += `${separator}${metric}=${value}`;
     else if (typeof value === 'boolean') line += `${separator}${metric}_bool=${value}`;
-    else line += `${separator}${metric}_text=${TO_ESCAPE.test(value) ? escape.quoted(value) : `"${value}"`}`;
+    else line += `${separator}${metric}_text=${textField(value)}`;
     separator = ',';
   }
   if (session !== undefined) line += `,session=${session}`;
   if (seq !== undefined) line += `,seq=${seq}`;
-  return `${line} ${timeText(epochMs)}`;
+  return `${line} ${epochMs}`;
+}
+
+/** The value of a text field, in its quotes. */
+export function textField(text: string): string {
+  return TO_ESCAPE.test(text) ? escape.quoted(text) : `"${text}"`;
 }
 
 const DEVICE_OF_LINE = new RegExp(`^${TELEMETRY_MEASUREMENT},device=([^ ,]+) `);
@@ -35,19 +40,6 @@ const DEVICE_OF_LINE = new RegExp(`^${TELEMETRY_MEASUREMENT},device=([^ ,]+) `);
 export function deviceOfLine(line: string): DeviceId | undefined {
   const id = DEVICE_OF_LINE.exec(line)?.[1];
   return id !== undefined && isDeviceId(id) ? id : undefined;
-}
-
-const TIME_TAIL = 1e6;
-let timeHead = { number: -1, text: '' };
-
-/** Numbers beyond 31 bits are slow to print, and times of a quarter of an hour begin alike: only their tails are printed. */
-function timeText(epochMs: number): string {
-  const head = Math.floor(epochMs / TIME_TAIL);
-  const tail = epochMs - head * TIME_TAIL;
-  // A tail that needs zeros in front, or a time that is none of today's, is printed as a whole.
-  if (!(tail >= TIME_TAIL / 10) || head < 1 || !Number.isInteger(tail)) return String(epochMs);
-  if (timeHead.number !== head) timeHead = { number: head, text: String(head) };
-  return timeHead.text + String(tail);
 }
 
 /**

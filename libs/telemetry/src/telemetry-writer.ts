@@ -1,3 +1,4 @@
+import type { DeviceId, Telemetry } from '@muster/contract';
 import type { Influx, WriteOutcome } from './influx.ts';
 import { LineBlock } from './line-block.ts';
 import { splitLines } from './line-protocol.ts';
@@ -57,6 +58,8 @@ export interface LineBatch {
 }
 
 interface Batch extends LineBatch {
+  /** Bytes of its lines that are counted as held. */
+  heldBytes: number;
   readonly resolve: (where: StoredIn) => void;
   readonly reject: (error: unknown) => void;
 }
@@ -128,22 +131,19 @@ export class TelemetryWriter {
    * @throws SpoolError `closed`
    */
   add(line: string): LineBatch {
-    const { maxHeldBytes, maxBatchLines, maxBatchBytes, maxDelayMs } = this.#options;
-    if (this.#isClosing) throw new SpoolError('closed', 'the writer is closed');
-    // Not exact for what is not ASCII, and no more is needed of a limit of memory.
-    if (this.#heldBytes + line.length > maxHeldBytes)
-      throw new SpoolFullError(
-        'memory-limit',
-        `more than ${maxHeldBytes} bytes wait in memory for InfluxDB and the disk`,
-      );
-    const batch = (this.#gathering ??= newBatch());
-    const { lines } = batch;
-    const before = lines.byteLength;
-    lines.add(line);
-    this.#heldBytes += lines.byteLength - before;
-    if (lines.count >= maxBatchLines || lines.byteLength >= maxBatchBytes) this.#seal();
-    else this.#gatherTimer ??= setTimeout(() => this.#seal(), maxDelayMs);
-    return batch;
+    const batch = this.#open(line.length);
+    batch.lines.add(line);
+    return this.#added(batch);
+  }
+
+  /**
+   * Takes the line of a message, which has a reading; as {@link add} of its `telemetryLine`, and faster.
+   * @throws SpoolError as {@link add}
+   */
+  addTelemetry(device: DeviceId, telemetry: Telemetry, epochMs: number): LineBatch {
+    const batch = this.#open(0);
+    batch.lines.addTelemetry(device, telemetry, epochMs);
+    return this.#added(batch);
   }
 
   /**
@@ -172,6 +172,27 @@ export class TelemetryWriter {
     }, limitMs);
     while (this.#underWay.size > 0) await Promise.all(this.#underWay);
     clearTimeout(timer);
+  }
+
+  /** The batch that is gathered, where so many more bytes find room in memory. */
+  #open(bytes: number): Batch {
+    const { maxHeldBytes } = this.#options;
+    if (this.#isClosing) throw new SpoolError('closed', 'the writer is closed');
+    if (this.#heldBytes + bytes > maxHeldBytes) {
+      const message = `more than ${maxHeldBytes} bytes wait in memory for InfluxDB and the disk`;
+      throw new SpoolFullError('memory-limit', message);
+    }
+    return (this.#gathering ??= newBatch());
+  }
+
+  #added(batch: Batch): Batch {
+    const { maxBatchLines, maxBatchBytes, maxDelayMs } = this.#options;
+    const { count, byteLength } = batch.lines;
+    this.#heldBytes += byteLength - batch.heldBytes;
+    batch.heldBytes = byteLength;
+    if (count >= maxBatchLines || byteLength >= maxBatchBytes) this.#seal();
+    else this.#gatherTimer ??= setTimeout(() => this.#seal(), maxDelayMs);
+    return batch;
   }
 
   #seal(): void {
@@ -228,7 +249,7 @@ export class TelemetryWriter {
   }
 
   #settle(batch: Batch, settle: () => void): void {
-    this.#heldBytes -= batch.lines.byteLength;
+    this.#heldBytes -= batch.heldBytes;
     settle();
   }
 
@@ -381,7 +402,7 @@ function newBatch(): Batch {
   });
   // Whoever wants to know is told; that nobody does is no fault.
   stored.catch(() => undefined);
-  return { lines: new LineBlock(), stored, resolve, reject };
+  return { lines: new LineBlock(), heldBytes: 0, stored, resolve, reject };
 }
 
 /** The timestamp at the end of a line of line protocol. */

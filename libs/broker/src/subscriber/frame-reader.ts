@@ -1,5 +1,6 @@
 import { InboundMessage } from './inbound-message.ts';
 import { ProtocolError } from './protocol-error.ts';
+import { TopicNames } from './topic-names.ts';
 
 /** Takes what a {@link FrameReader} finds, in the order in which it came. */
 export interface FrameSink {
@@ -24,6 +25,7 @@ const PUBLISH = 3;
  */
 export class FrameReader {
   readonly #maximumPacketBytes: number;
+  readonly #topics = new TopicNames();
   #block = Buffer.allocUnsafeSlow(BLOCK_BYTES);
   #view = new DataView(this.#block.buffer);
   /** Where the frame that is not whole yet begins. */
@@ -126,7 +128,7 @@ export class FrameReader {
     const propertyBytes = view.getUint8(propertiesStart);
     const payloadStart =
       propertyBytes === 0 ? propertiesStart + 1 : this.#payloadStart(propertiesStart, propertyBytes, frameEnd);
-    const topic = this.#block.toString('utf8', topicStart, topicEnd);
+    const topic = this.#topics.name(this.#block, topicStart, topicEnd);
     sink.message(
       new InboundMessage(
         topic,
