@@ -65,3 +65,15 @@ export async function tryConnection(
     await client.endAsync(!client.connected, { reasonCode: 0 }).catch(() => client.endAsync(true));
   }
 }
+
+/**
+ * Takes the place of a client id with the account of this service, and leaves: its session is over, with what was queued
+ * in it, which would else reach whoever gets the id (mqtt-pitfalls R9). Answers what the broker said to that.
+ * @throws BrokerError `unreachable` when no CONNACK comes within `timeoutMs`
+ */
+export async function endSession(broker: BrokerTarget, clientId: string, timeoutMs: number): Promise<ConnectionAnswer> {
+  // Not clean at first: only then the answer says whether there was a session, and a session that is kept has no will.
+  const answer = await tryConnection({ broker, clientId, cleanStart: false }, timeoutMs);
+  if (answer.sessionPresent) await tryConnection({ broker, clientId, cleanStart: true }, timeoutMs);
+  return answer;
+}

@@ -1,5 +1,5 @@
 import type { DeviceId, RevocationTrial } from '@muster/contract';
-import { BrokerError, inParallel, tryConnection, type BrokerTarget, type ConnectionAnswer } from '@muster/broker';
+import { BrokerError, endSession, inParallel, tryConnection, type BrokerTarget } from '@muster/broker';
 import type { PrismaClient } from '@muster/database';
 import { isReservedDeviceId, randomPassword, type AccountStore } from '@muster/security';
 
@@ -36,18 +36,6 @@ export interface EndedSessions {
   /** Why a broker does not take this client id. */
   refused: string | undefined;
   readonly faults: Map<string, string>;
-}
-
-/**
- * Takes the place of a client id with the account of this service, and leaves: its session is over, with what was queued
- * in it, which would else reach whoever gets the id (mqtt-pitfalls R9). Answers what the broker said to that.
- * @throws BrokerError `unreachable`
- */
-export async function endSession(broker: BrokerTarget, clientId: string): Promise<ConnectionAnswer> {
-  // Not clean at first, for only then the answer says whether there was a session.
-  const answer = await tryConnection({ broker, clientId, cleanStart: false }, CONNECT_TIMEOUT_MS);
-  if (answer.sessionPresent) await tryConnection({ broker, clientId, cleanStart: true }, CONNECT_TIMEOUT_MS);
-  return answer;
 }
 
 /** Connects as devices: with trial accounts, to see them let in and then refused; and in their place, to end sessions. */
@@ -191,7 +179,7 @@ export class AccountTrials {
           await inParallel(here, CONNECTIONS_AT_ONCE, async (session) => {
             const found = findings.get(session.device);
             const { clientId } = session;
-            const answer = await endSession(broker, clientId);
+            const answer = await endSession(broker, clientId, CONNECT_TIMEOUT_MS);
             if (answer.sessionPresent) found?.present.push(broker.name);
             if (answer.reasonCode === 0) found?.tried.push(broker.name);
             else if (found !== undefined)

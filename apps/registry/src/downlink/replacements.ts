@@ -5,12 +5,11 @@ import {
   type ReplacementList,
   type ReplacementReport,
 } from '@muster/contract';
-import { BrokerError, type BrokerTarget } from '@muster/broker';
+import { BrokerError, endSession, type BrokerTarget } from '@muster/broker';
 import { appendEvents, type Prisma, type PrismaClient } from '@muster/database';
 import type { AccountStore } from '@muster/security';
 import { ProblemError, type Logger } from '@muster/service';
 import type { Commands } from './commands.ts';
-import { endSession } from '../access/account-trials.ts';
 import type { Credentials } from '../access/credentials.ts';
 import type { Downlink } from './downlink.ts';
 import type { StandInWill } from '../access/stand-in-will.ts';
@@ -19,6 +18,7 @@ import { BrokerWaits } from './broker-waits.ts';
 /** How often it is looked what is due. */
 const RESUME_EVERY_MS = 2_000;
 const APPLIED_LIMIT_MS = 1_000;
+const CONNECT_TIMEOUT_MS = 5_000;
 const LISTED = 100;
 
 /** What replacing is made of. */
@@ -116,8 +116,6 @@ export class Replacements {
     // Of the last transaction that was committed.
     let begun: { readonly row: Row; readonly cancelled: readonly string[] } | undefined;
     const rotate = await accounts.has(device);
-    // Mosquitto 2.0.11 ends by a fault soon after it has read that the account of a session that waits is another one.
-    if (rotate) await this.#endWaitingSessions(device);
     const issued = await credentials.issue(device, { rotate }, async (transaction, version) => {
       const cancelled = await commands.cancelAll(transaction, device, `the hardware was replaced by ${by}`);
       begun = { cancelled, row: await this.#begin(transaction, device, { by, version, cancelled: cancelled.length }) };
@@ -214,21 +212,6 @@ export class Replacements {
     }
   }
 
-  /** Ends the sessions of a device where a broker answers; where none does, that is done after it has the new password. */
-  async #endWaitingSessions(device: DeviceId): Promise<void> {
-    const { brokers, logger } = this.#parts;
-    await Promise.all(
-      brokers.map(async (broker) => {
-        try {
-          await endSession(broker, device);
-        } catch (error) {
-          if (!(error instanceof BrokerError)) throw error;
-          logger.warn({ device, broker: broker.name, reason: error.message }, 'a session is ended later');
-        }
-      }),
-    );
-  }
-
   /** Goes on with a replacement; one at a time of each. */
   async #run(row: Row): Promise<ReplacementReport> {
     await this.#running.get(row.id);
@@ -278,7 +261,7 @@ export class Replacements {
     let sessionEnded = before.sessionEnded;
     try {
       if (!sessionEnded) {
-        const { reasonCode } = await endSession(broker, device);
+        const { reasonCode } = await endSession(broker, device, CONNECT_TIMEOUT_MS);
         sessionEnded = reasonCode === 0;
         if (!sessionEnded)
           return {

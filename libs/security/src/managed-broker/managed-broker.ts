@@ -2,13 +2,14 @@ import { createHash } from 'node:crypto';
 import { closeSync, existsSync, fsyncSync, openSync, readFileSync, renameSync, statSync, writeSync } from 'node:fs';
 import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { BrokerConnection, type BrokerTarget } from '@muster/broker';
+import { BrokerConnection, BrokerError, endSession, inParallel, type BrokerTarget } from '@muster/broker';
 import AsyncLock from 'async-lock';
 import type { BrokerFiles } from '../account-store.ts';
 import { PROBE_USERNAME, SERVICE_NAMES, serviceUsername, type ServiceName } from '../acl-file.ts';
 import { passwordHash, randomPassword, type PasswordEntry } from '../password-file.ts';
 import { startedAtMs } from './process-start.ts';
 import { servicesBack } from './services-back.ts';
+import { shutOutBetween } from './shut-out.ts';
 
 /** A broker did not take what it was given; the message says what to look at. */
 export class BrokerFault extends Error {
@@ -20,7 +21,7 @@ export class BrokerFault extends Error {
 export interface ManagedBrokerOptions {
   /** Where the broker answers services; the account is the agent's own affair. */
   readonly target: BrokerTarget;
-  /** The folder with the broker's `passwords`, `acl` and `pid`, and the agent's `probe`. */
+  /** The folder with the broker's `passwords`, `acl` and `pid`, and the agent's `probe` and `shut-out`. */
   readonly folder: string;
   /** The file in which the broker keeps what it holds; `mosquitto.db` in the folder unless told. */
   readonly persistenceFile?: string;
@@ -40,6 +41,9 @@ export type RenderFiles = (probe: PasswordEntry) => Promise<BrokerFiles>;
 const PROBE_LIMIT_MS = 10_000;
 const QUICK_PROBE_LIMIT_MS = 2_000;
 const RETURN_LIMIT_MS = 60_000;
+const SESSION_LIMIT_MS = 5_000;
+/** The listener for services lets 200 in. */
+const SESSIONS_AT_ONCE = 16;
 /** Writing 300,000 queued messages takes 0.1 s (mqtt-pitfalls B14). */
 const SAVE_LIMIT_MS = 20_000;
 const SAVE_POLL_MS = 10;
@@ -66,7 +70,8 @@ export class ManagedBroker {
   }
 
   /**
-   * Gives the broker its files and resolves when it uses them: it has let in an account that is in these alone.
+   * Gives the broker its files and resolves when it uses them: it has let in an account that is in these alone, and has
+   * no session of a device that they shut out.
    * @throws BrokerFault when it does not run or does not take them
    */
   async apply(render: RenderFiles): Promise<bigint> {
@@ -75,6 +80,7 @@ export class ManagedBroker {
 
   async #apply(render: RenderFiles): Promise<bigint> {
     const version = (await this.#recognize(render)) ?? (await this.#change(render));
+    await this.#endSessionsLeft();
     this.#certificates = this.#certificateHash();
     this.#applied = version;
     return version;
@@ -101,6 +107,7 @@ export class ManagedBroker {
     const password = randomPassword();
     const files = await render({ username: PROBE_USERNAME, passwordHash: passwordHash(password) });
     this.#applied = undefined;
+    await this.#endSessionsOf(shutOutBetween(this.#read('passwords') ?? '', files.passwords));
     // The broker reads both at once; an account must not be there before what it may do.
     this.#write('acl', files.acl);
     this.#write('passwords', files.passwords);
@@ -108,6 +115,52 @@ export class ManagedBroker {
     this.#signal('SIGHUP');
     await this.#probe(password, PROBE_LIMIT_MS);
     return files.version;
+  }
+
+  /**
+   * Mosquitto 2.0.11 puts a session that waits into its list of those that expire a second time when it finds at SIGHUP
+   * that its password does not hold, and reads that entry when the session is long gone: it ends by a fault, or takes
+   * another client for expired. So no session may wait whose account is about to change.
+   */
+  async #endSessionsOf(devices: readonly string[]): Promise<void> {
+    const shutOut = [...new Set([...this.#shutOut(), ...devices])];
+    if (shutOut.length === 0) return;
+    // On record first: who is connected until the change is left with a session, also where this agent ends meanwhile.
+    this.#write('shut-out', shutOut.join('\n'));
+    try {
+      await this.#endSessions(shutOut);
+    } catch (error) {
+      // An account that is to go goes, also at a broker that answers no services; what hinders them is told after it.
+      if (!(error instanceof BrokerError)) throw error;
+    }
+  }
+
+  /** Ends what the last change has left of those that it has shut out: at the next SIGHUP these would wait, too. */
+  async #endSessionsLeft(): Promise<void> {
+    const shutOut = this.#shutOut();
+    if (shutOut.length === 0) return;
+    try {
+      await this.#endSessions(shutOut);
+    } catch (error) {
+      if (!(error instanceof BrokerError)) throw error;
+      throw new BrokerFault(`${this.name} keeps sessions of accounts that have changed: ${error.message}`, {
+        cause: error,
+      });
+    }
+    this.#write('shut-out', '');
+  }
+
+  #shutOut(): readonly string[] {
+    return (this.#read('shut-out') ?? '').split('\n').filter((device) => device !== '');
+  }
+
+  /** On the port of devices the client id is the user name, so that these are their client ids. */
+  async #endSessions(devices: readonly string[]): Promise<void> {
+    const password = this.#read('probe');
+    const broker = { ...this.#options.target, username: PROBE_USERNAME, password };
+    await inParallel(devices, SESSIONS_AT_ONCE, async (device) => {
+      await endSession(broker, device, SESSION_LIMIT_MS);
+    });
   }
 
   /**
