@@ -29,6 +29,11 @@ export class DigestQueue {
     this.#wanted = all.includes('*') ? '*' : new Set(all.flatMap((one) => (one === '*' ? [] : [...one])));
   }
 
+  /** Whether anybody wants anything. */
+  get isWanted(): boolean {
+    return this.#wanted === '*' || this.#wanted.size > 0;
+  }
+
   /** Whether anybody wants a metric. */
   wants(metric: string): boolean {
     return this.#wanted === '*' || this.#wanted.has(metric);

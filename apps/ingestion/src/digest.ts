@@ -90,7 +90,7 @@ export class Digest {
     circumstances: { readonly atMs: number; readonly qos: 0 | 1 | 2; readonly late: boolean },
   ): void {
     const line = this.#lines.get(broker);
-    if (line === undefined) return;
+    if (line === undefined || !line.queue.isWanted) return;
     for (const { metric, value, unit } of readings) {
       if (!line.queue.wants(metric)) continue;
       if (line.queue.add({ device, metric, value, unit: unit ?? null, ...circumstances })) this.#send(broker, line);

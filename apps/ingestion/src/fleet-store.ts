@@ -75,10 +75,10 @@ export class FleetStore {
     if (heardAtMs > device.heardAtMs) device.heardAtMs = heardAtMs;
   }
 
-  /** Takes readings of metrics that the device has. */
+  /** Takes readings of a device. */
   learned(device: KnownDevice, readings: readonly Reading[], epochMs: number): void {
-    for (const { metric, value, unit } of readings) {
-      const newest = device.metrics.get(metric);
+    for (const [place, { metric, value, unit }] of readings.entries()) {
+      const newest = device.newest(metric, place);
       if (newest === undefined || newest.epochMs > epochMs) continue;
       newest.value = value;
       newest.unit = unit;

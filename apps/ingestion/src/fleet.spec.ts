@@ -1,6 +1,6 @@
 import { deviceId, MAX_METRICS_PER_DEVICE } from '@muster/contract';
 import { describe, expect, it } from 'vitest';
-import { admittedReadings, Fleet, NewestReading, MAX_NEW_DEVICES_PER_MINUTE } from './fleet.ts';
+import { admittedReadings, Fleet, KnownDevice, MAX_NEW_DEVICES_PER_MINUTE } from './fleet.ts';
 
 describe('the fleet in memory', () => {
   it('takes in so many new devices a minute and no more, and goes on the next minute', () => {
@@ -17,7 +17,7 @@ describe('the fleet in memory', () => {
     fleet.restore(deviceId('a'), ['temp']);
     expect(fleet.device(deviceId('a'), 0)).toMatchObject({
       isNew: false,
-      device: { metrics: new Map([['temp', new NewestReading(deviceId('a'), 'temp')]]) },
+      device: { metrics: ['temp'] },
     });
     fleet.forget('a');
     expect(fleet.device(deviceId('a'), 0)?.isNew).toBe(true);
@@ -34,5 +34,14 @@ describe('the fleet in memory', () => {
     expect(admittedReadings(device, readings).excess).toEqual([]);
     const late = { metric: 'late', value: 1, unit: undefined };
     expect(admittedReadings(device, [late, ...readings])).toEqual({ admitted: readings, excess: ['late'] });
+  });
+
+  it('finds the newest reading of a metric, in whichever order a message has them', () => {
+    const device = new KnownDevice(deviceId('a'), ['temp', 'hum']);
+    const orders = [['temp', 'hum'], ['hum', 'temp'], ['co2', 'hum', 'temp'], ['temp'], ['hum', 'co2']];
+    const found = orders.map((order) => order.map((metric, place) => device.newest(metric, place)));
+    expect(found.map((those) => those.map((one) => one?.metric))).toEqual(orders);
+    expect(new Set(found.flat()).size).toBe(3);
+    expect(device.metrics).toEqual(['temp', 'hum', 'co2']);
   });
 });

@@ -34,7 +34,9 @@ export interface DeviceFigures {
 
 /** What ingestion keeps in memory for a device, from message to message. */
 export class KnownDevice {
-  readonly metrics: Map<string, NewestReading>;
+  readonly #metrics: Map<string, NewestReading>;
+  /** By the places that their readings had in the last message: a device sends the same metrics in the same order. */
+  readonly #lastOrder: NewestReading[] = [];
   lastReceiptMs = 0;
   /** How old its readings have been when they came. */
   readonly usualAge = new UsualAge();
@@ -57,7 +59,30 @@ export class KnownDevice {
     readonly id: DeviceId,
     metrics: readonly string[],
   ) {
-    this.metrics = new Map(metrics.map((metric) => [metric, new NewestReading(id, metric)]));
+    this.#metrics = new Map(metrics.map((metric) => [metric, new NewestReading(id, metric)]));
+  }
+
+  /** The metrics that it has. */
+  get metrics(): readonly string[] {
+    return [...this.#metrics.keys()];
+  }
+
+  /**
+   * The newest reading of a metric, which the device gets where it may have one more; else undefined.
+   * @param place of the reading in its message
+   */
+  newest(metric: string, place: number): NewestReading | undefined {
+    const expected = this.#lastOrder[place];
+    if (expected?.metric === metric) return expected;
+    let found = this.#metrics.get(metric);
+    if (found === undefined) {
+      if (this.#metrics.size >= MAX_METRICS_PER_DEVICE) return undefined;
+      found = new NewestReading(this.id, metric);
+      this.#metrics.set(metric, found);
+    }
+    // Dense: it grows by one at a time.
+    if (place <= this.#lastOrder.length) this.#lastOrder[place] = found;
+    return found;
   }
 
   /** Its figures since the last time that this was asked. */
@@ -127,18 +152,10 @@ export function admittedReadings(
   device: KnownDevice,
   readings: readonly Reading[],
 ): { readonly admitted: readonly Reading[]; readonly excess: readonly string[] } {
-  const { metrics } = device;
-  if (readings.every(({ metric }) => metrics.has(metric))) return { admitted: readings, excess: NONE };
-  const excess: string[] = [];
-  const admitted = readings.filter(({ metric }) => {
-    if (metrics.has(metric)) return true;
-    if (metrics.size >= MAX_METRICS_PER_DEVICE) {
-      excess.push(metric);
-      return false;
-    }
-    metrics.set(metric, new NewestReading(device.id, metric));
-    return true;
-  });
+  if (readings.every(({ metric }, place) => device.newest(metric, place) !== undefined))
+    return { admitted: readings, excess: NONE };
+  const admitted = readings.filter(({ metric }, place) => device.newest(metric, place) !== undefined);
+  const excess = readings.filter((reading) => !admitted.includes(reading)).map(({ metric }) => metric);
   return { admitted, excess };
 }
 

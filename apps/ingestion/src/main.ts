@@ -1,3 +1,4 @@
+import { setFlagsFromString } from 'node:v8';
 import { openDatabase, Retention, RETENTION, schemaIsCurrent, TombstoneSet, waitForSchema } from '@muster/database';
 import {
   brokerTargets,
@@ -22,6 +23,10 @@ import { Ingestion } from './ingestion.ts';
 import { IngestionMetrics } from './metrics.ts';
 import { brokersOf } from './shards.ts';
 import { Statistics } from './statistics.ts';
+
+// Prisma's query compiler is WebAssembly, of which ingestion asks little: that V8 compiles it a second time, to be faster,
+// would take 47 MB (docs/performance.md).
+setFlagsFromString('--liftoff-only');
 
 const CONNECT_TIMEOUT_MS = 10_000;
 /** A device that was away sends what it has stored at once. */

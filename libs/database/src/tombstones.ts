@@ -27,7 +27,8 @@ export class TombstoneSet {
 
   /** Whether the device must stay silent. */
   has(device: string): boolean {
-    return this.#devices.has(device);
+    // Asked for every message, and most fleets have none.
+    return this.#devices.size > 0 && this.#devices.has(device);
   }
 
   /** The newest tombstone that has been applied. */
