@@ -14,6 +14,7 @@ import {
 } from '@muster/service';
 import { Influx, Spool } from '@muster/telemetry';
 import { z } from 'zod';
+import { BrokerQueues } from './broker-queue.ts';
 import { Canary, CanaryMetrics } from './canary.ts';
 import { DeadLetterReplay, letterShare } from './dead-letter-replay.ts';
 import { Digest } from './digest.ts';
@@ -41,6 +42,13 @@ const configurationSchema = z.object({
   MUSTER_SPOOL_FOLDER: z.string().min(1).describe('where telemetry waits while InfluxDB is away; one folder a process'),
   MUSTER_SPOOL_MAX_MEGABYTES: z.coerce.number().int().min(1).default(1_024).describe('what it may take of the disk'),
   MUSTER_SPOOL_MAX_DAYS: z.coerce.number().positive().default(7).describe('what has waited longer is given up'),
+  MUSTER_BROKER_MAX_QUEUED_MESSAGES: z.coerce
+    .number()
+    .int()
+    .min(0)
+    .default(1_000_000)
+    .describe('what one broker keeps for a client that is away or slow; 0 where that has no limit, or is not known'),
+  MUSTER_BROKER_MAX_QUEUED_BYTES: z.coerce.number().int().min(0).default(0).describe('the same in bytes; 0: no limit'),
   MUSTER_INGESTION_ORDINAL: z.coerce.number().int().min(0).default(0).describe('which of the processes this one is'),
   MUSTER_INGESTION_REPLICAS: z.coerce.number().int().min(1).default(1).describe('how many processes there are'),
 });
@@ -61,7 +69,12 @@ await runService('ingestion', configurationSchema, async ({ configuration, logge
     logger.warn({ err: error }, 'tombstones not refreshed'),
   );
   const ingestionMetrics = new IngestionMetrics(metrics);
-  const statistics = new Statistics(influx, ingestionMetrics, logger);
+  const queues = new BrokerQueues({
+    messages: configuration.MUSTER_BROKER_MAX_QUEUED_MESSAGES,
+    bytes: configuration.MUSTER_BROKER_MAX_QUEUED_BYTES,
+  });
+  ingestionMetrics.observeQueues(() => queues.forecasts());
+  const statistics = new Statistics({ influx, metrics: ingestionMetrics, queues, logger });
   const digest = new Digest(ingestionMetrics, logger);
   const canary = new Canary({
     publish: (broker, topic, payload, expirySeconds) => digest.publish(broker, topic, payload, expirySeconds),

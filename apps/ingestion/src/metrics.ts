@@ -1,4 +1,5 @@
 import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
+import type { QueueForecast } from './broker-queue.ts';
 
 /** What is read from ingestion when its gauges are asked for. */
 export interface IngestionState {
@@ -28,6 +29,8 @@ export const GAUGE_FIELDS: ReadonlySet<string> = new Set([
   'spool_bytes',
   'spool_age_seconds',
   'spool_full',
+  'queue_share',
+  'queue_minutes_left',
 ]);
 
 /** What ingestion counts. */
@@ -51,6 +54,7 @@ export class IngestionMetrics {
   readonly statisticsDropped: Counter;
   readonly #brokers = new Set<string>();
   readonly #gauges: [field: string, gauge: Gauge<'broker'>][] = [];
+  #read: (() => IngestionState) | undefined;
 
   constructor(private readonly registry: Registry) {
     const counter = (name: string, help: string): Counter =>
@@ -95,20 +99,15 @@ export class IngestionMetrics {
     });
   }
 
+  /** What the gauges say now; undefined before {@link observe}. */
+  get state(): IngestionState | undefined {
+    return this.#read?.();
+  }
+
   /** Adds the gauges, which are read when they are asked for. */
   observe(read: () => IngestionState): void {
-    const gauge = (field: string, name: string, help: string, set: (gauge: Gauge<'broker'>) => void): void => {
-      const made = new Gauge({
-        name: `muster_ingestion_${name}`,
-        help,
-        labelNames: ['broker'],
-        registers: [this.registry],
-        collect() {
-          set(this);
-        },
-      });
-      this.#gauges.push([field, made]);
-    };
+    this.#read = read;
+    const gauge = this.#addGauge.bind(this);
     gauge('spool_bytes', 'spool_bytes', 'Bytes in the spool that InfluxDB has not taken', (made) =>
       made.set(read().spool.bytes),
     );
@@ -132,6 +131,42 @@ export class IngestionMetrics {
     gauge('in_hand', 'in_hand', 'Messages that are not acknowledged yet', (made) => {
       for (const [broker, count] of read().inHand) made.set({ broker }, count);
     });
+  }
+
+  /** Adds the gauges of how far the queues of brokers for ingestion are filled. */
+  observeQueues(forecasts: () => ReadonlyMap<string, QueueForecast>): void {
+    this.#addGauge(
+      'queue_share',
+      'broker_queue_share',
+      'How far the queue of the broker for ingestion is filled, 0 to 1; beyond it the broker drops messages',
+      (made) => {
+        made.reset();
+        for (const [broker, { share }] of forecasts()) made.set({ broker }, share);
+      },
+    );
+    this.#addGauge(
+      'queue_minutes_left',
+      'broker_queue_minutes_left',
+      'Minutes until the queue of the broker is full, as fast as it grows; none while nothing is held up',
+      (made) => {
+        made.reset();
+        for (const [broker, { minutesLeft }] of forecasts())
+          if (minutesLeft !== undefined) made.set({ broker }, minutesLeft);
+      },
+    );
+  }
+
+  #addGauge(field: string, name: string, help: string, set: (gauge: Gauge<'broker'>) => void): void {
+    const made = new Gauge({
+      name: `muster_ingestion_${name}`,
+      help,
+      labelNames: ['broker'],
+      registers: [this.registry],
+      collect() {
+        set(this);
+      },
+    });
+    this.#gauges.push([field, made]);
   }
 
   /** Counters of a broker begin at 0: a rate over the first message is one then, and not nothing. */
