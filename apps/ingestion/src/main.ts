@@ -23,6 +23,7 @@ import { Ingestion } from './ingestion.ts';
 import { IngestionMetrics } from './metrics.ts';
 import { brokersOf } from './shards.ts';
 import { Statistics } from './statistics.ts';
+import { SpoolWatch } from './stopped-spools.ts';
 
 const CONNECT_TIMEOUT_MS = 10_000;
 /** A device that was away sends what it has stored at once. */
@@ -88,6 +89,10 @@ await runService('ingestion', configurationSchema, async ({ configuration, logge
     maxAgeDays: configuration.MUSTER_SPOOL_MAX_DAYS,
     onEvent: (event) => logger.warn(event, 'the spool is not whole'),
   });
+  const spools = new SpoolWatch({
+    ...{ database, ordinal, replicas, maxAgeDays: configuration.MUSTER_SPOOL_MAX_DAYS, spool, logger },
+  });
+  if (spools.isLooking) ingestionMetrics.observeStoppedSpools(() => spools.waiting);
   const topicMap = loadTopicMap(configuration.MUSTER_TOPIC_MAP);
   const store = new FleetStore(database, (row, error) =>
     logger.error({ err: error, row }, 'PostgreSQL will never take this row'),
@@ -130,12 +135,14 @@ await runService('ingestion', configurationSchema, async ({ configuration, logge
       statistics.start(own);
       canary.start(own.map(({ name }) => name));
       retention.start();
+      spools.start();
     },
     stop: [
       () => retention.close(),
       () => statistics.close(),
       () => canary.close(),
       () => ingestion.close(),
+      () => spools.close(),
       () => spool.close(),
       () => digest.close(),
       () => tombstones.close(),

@@ -1,5 +1,6 @@
 import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
 import type { QueueForecast } from './broker-queue.ts';
+import type { KnownSpool } from './stopped-spools.ts';
 
 /** What is read from ingestion when its gauges are asked for. */
 export interface IngestionState {
@@ -31,7 +32,11 @@ export const GAUGE_FIELDS: ReadonlySet<string> = new Set([
   'spool_full',
   'queue_share',
   'queue_minutes_left',
+  'stopped_spool_bytes',
+  'stopped_spool_age_seconds',
 ]);
+
+type LabelledGauge = Gauge<'broker' | 'ordinal'>;
 
 /** What ingestion counts. */
 export class IngestionMetrics {
@@ -53,7 +58,7 @@ export class IngestionMetrics {
   readonly postgresFailures: Counter;
   readonly statisticsDropped: Counter;
   readonly #brokers = new Set<string>();
-  readonly #gauges: [field: string, gauge: Gauge<'broker'>][] = [];
+  readonly #gauges: [field: string, gauge: LabelledGauge][] = [];
   #read: (() => IngestionState) | undefined;
 
   constructor(private readonly registry: Registry) {
@@ -117,7 +122,7 @@ export class IngestionMetrics {
       'For how long the oldest telemetry in the spool has waited',
       (made) => {
         const { oldestAtMs } = read().spool;
-        made.set(oldestAtMs === undefined ? 0 : Math.max(0, Date.now() - oldestAtMs) / 1_000);
+        made.set(oldestAtMs === undefined ? 0 : secondsSince(oldestAtMs));
       },
     );
     gauge('spool_full', 'spool_full', '1 while the spool has no room', (made) => made.set(read().spool.isFull ? 1 : 0));
@@ -156,11 +161,33 @@ export class IngestionMetrics {
     );
   }
 
-  #addGauge(field: string, name: string, help: string, set: (gauge: Gauge<'broker'>) => void): void {
-    const made = new Gauge({
+  /** Adds the gauges of spools whose process does not run. */
+  observeStoppedSpools(waiting: () => readonly KnownSpool[]): void {
+    const each = (made: LabelledGauge, of: (spool: KnownSpool) => number): void => {
+      made.reset();
+      // The process that looks runs: without a value an alert would never end.
+      made.set({ ordinal: 0 }, 0);
+      for (const spool of waiting()) made.set({ ordinal: spool.ordinal }, of(spool));
+    };
+    this.#addGauge(
+      'stopped_spool_bytes',
+      'stopped_spool_bytes',
+      'Bytes in the spool of an ingestion process that does not run, so that nobody delivers them',
+      (made) => each(made, ({ bytes }) => bytes),
+    );
+    this.#addGauge(
+      'stopped_spool_age_seconds',
+      'stopped_spool_age_seconds',
+      'For how long the oldest telemetry there has waited',
+      (made) => each(made, ({ oldestAtMs }) => (oldestAtMs === undefined ? 0 : secondsSince(oldestAtMs))),
+    );
+  }
+
+  #addGauge(field: string, name: string, help: string, set: (gauge: LabelledGauge) => void): void {
+    const made: LabelledGauge = new Gauge({
       name: `muster_ingestion_${name}`,
       help,
-      labelNames: ['broker'],
+      labelNames: ['broker', 'ordinal'],
       registers: [this.registry],
       collect() {
         set(this);
@@ -219,4 +246,8 @@ export class IngestionMetrics {
       ['no_room', this.noRoom],
     ];
   }
+}
+
+function secondsSince(epochMs: number): number {
+  return Math.max(0, Date.now() - epochMs) / 1_000;
 }
