@@ -1,7 +1,15 @@
 import type { Delivery } from '@muster/broker';
 import type { DeviceId, Reading } from '@muster/contract';
+import type { TombstoneSet } from '@muster/database';
 import type { Logger } from '@muster/service';
-import { SpoolError, TelemetryWriter, type Influx, type Spool, type WriterEvent } from '@muster/telemetry';
+import {
+  deviceOfLine,
+  SpoolError,
+  TelemetryWriter,
+  type Influx,
+  type Spool,
+  type WriterEvent,
+} from '@muster/telemetry';
 import type { Listening } from './listening.ts';
 import type { IngestionMetrics } from './metrics.ts';
 
@@ -32,6 +40,8 @@ interface BatchIndex {
 export interface DurableWritesParts {
   readonly influx: Influx;
   readonly spool: Spool;
+  /** What waits of a device that is decommissioned meanwhile is not stored any more. */
+  readonly tombstones: Pick<TombstoneSet, 'has' | 'whenKnown'>;
   readonly metrics: IngestionMetrics;
   readonly logger: Logger;
   /** Takes a message that is durable: it is acknowledged next. */
@@ -71,6 +81,8 @@ export class DurableWrites {
       ...{ influx: parts.influx, spool: parts.spool },
       ...{ maxBatchLines: MAX_BATCH_LINES, maxBatchLength: MAX_BATCH_LENGTH, maxDelayMs: MAX_BATCH_DELAY_MS },
       ...{ maxRequests: MAX_REQUESTS, maxHeldLength: MAX_HELD_LENGTH },
+      isWanted: (line) => !parts.tombstones.has(deviceOfLine(line) ?? ''),
+      replayAfter: parts.tombstones.whenKnown,
       onRefused: (line, reason) => parts.onRefused(line, reason, this.#messageOf(line)),
       onEvent: (event) => this.#tell(event),
     });
@@ -147,7 +159,16 @@ export class DurableWrites {
     clearTimeout(this.#retryTimer);
     this.#retryTimer = undefined;
     this.#held = this.#held.filter(({ delivery }) => !delivery.isLost);
-    for (const message of this.#held.splice(0, RETRIED_AT_ONCE)) this.#write(message);
+    const { tombstones, metrics } = this.#parts;
+    for (const message of this.#held.splice(0, RETRIED_AT_ONCE)) {
+      if (!tombstones.has(message.device)) this.#write(message);
+      else {
+        metrics.tombstoned.inc({ broker: message.delivery.broker });
+        settle(message, 'acknowledge');
+      }
+    }
+    // Where none of them was written, nothing else would come back here.
+    if (this.#held.length > 0 && this.#underWay === 0) this.#retryTimer = setTimeout(() => this.#retry(), RETRY_MS);
   }
 
   /** The message of a line that is under way; batches get an index when something of them is refused, which is rare. */
@@ -185,6 +206,9 @@ export class DurableWrites {
         return;
       case 'spooled':
         metrics.linesSpooled.inc(event.lines);
+        return;
+      case 'left-out':
+        metrics.linesTombstoned.inc(event.lines);
         return;
       case 'replayed':
         metrics.linesReplayed.inc(event.lines);

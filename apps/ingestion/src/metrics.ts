@@ -53,6 +53,7 @@ export class IngestionMetrics {
   readonly linesWritten: Counter;
   readonly linesSpooled: Counter;
   readonly linesReplayed: Counter;
+  readonly linesTombstoned: Counter;
   readonly writeSeconds: Histogram;
   readonly influxFailures: Counter;
   readonly postgresFailures: Counter;
@@ -87,6 +88,10 @@ export class IngestionMetrics {
     this.linesWritten = counter('lines_written_total', 'Lines in writes that InfluxDB has answered');
     this.linesSpooled = counter('lines_spooled_total', 'Lines that went to the spool');
     this.linesReplayed = counter('lines_replayed_total', 'Lines from the spool that InfluxDB has taken');
+    this.linesTombstoned = counter(
+      'lines_tombstoned_total',
+      'Lines from the spool that were left out, because their device had been decommissioned',
+    );
     this.influxFailures = counter('influxdb_failures_total', 'Writes that InfluxDB did not take');
     this.postgresFailures = counter('postgres_failures_total', 'Writes that PostgreSQL did not take');
     this.statisticsDropped = counter('statistics_dropped_total', 'Lines of statistics that InfluxDB did not take');
@@ -210,6 +215,7 @@ export class IngestionMetrics {
       ['lines_written', this.linesWritten],
       ['lines_spooled', this.linesSpooled],
       ['lines_replayed', this.linesReplayed],
+      ['lines_tombstoned', this.linesTombstoned],
       ['influx_failures', this.influxFailures],
       ['postgres_failures', this.postgresFailures],
       ['statistics_dropped', this.statisticsDropped],

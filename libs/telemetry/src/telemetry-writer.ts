@@ -22,6 +22,8 @@ export type WriterEvent =
   /** InfluxDB takes lines again. */
   | { readonly kind: 'available' }
   | { readonly kind: 'spooled'; readonly lines: number }
+  /** Lines from the spool that are not wanted any more were left out. */
+  | { readonly kind: 'left-out'; readonly lines: number }
   /** Lines from the spool are in InfluxDB. */
   | { readonly kind: 'replayed'; readonly lines: number }
   /** Neither InfluxDB nor the spool took these lines; whoever wrote them was told by the same error. */
@@ -43,6 +45,10 @@ export interface TelemetryWriterOptions {
   readonly maxRequests: number;
   /** Characters of lines in memory; more are rejected. */
   readonly maxHeldLength: number;
+  /** Whether a line from the spool is still wanted; asked before each attempt to write it. */
+  readonly isWanted?: (line: string) => boolean;
+  /** What an earlier process has left is not replayed before: until then `isWanted` has no answer. */
+  readonly replayAfter?: Promise<unknown>;
   /** Takes a line that InfluxDB will never take. Told again where the process is killed during a replay. */
   readonly onRefused: (line: string, reason: string) => void;
   readonly onEvent: (event: WriterEvent) => void;
@@ -100,7 +106,8 @@ export class TelemetryWriter {
   /** Begins to replay what an earlier process has left in the spool. */
   constructor(options: TelemetryWriterOptions) {
     this.#options = options;
-    this.#startReplay();
+    if (options.replayAfter === undefined) this.#startReplay();
+    else void options.replayAfter.then(() => this.#startReplay());
   }
 
   /** Whether InfluxDB answered the last request. */
@@ -301,8 +308,9 @@ export class TelemetryWriter {
     // What is kept from the last attempt must not keep its segment beyond the age limit.
     await spool.expire();
     do {
-      const replay = (this.#replay ??= await this.#nextReplay(maxBatchLength));
-      if (replay === undefined) break;
+      const next = (this.#replay ??= await this.#nextReplay(maxBatchLength));
+      if (next === undefined) break;
+      const replay = this.#wantedOf(next);
       const left = await this.#deliver(replay.left);
       if (left.length > 0) {
         this.#replay = { ...replay, left };
@@ -314,6 +322,15 @@ export class TelemetryWriter {
     } while (!this.#isClosing && !this.#isAway);
     // What could not be read had been the trial.
     if (this.#probeTimer === undefined && spool.isEmpty) this.#isAway = this.#abort.signal.aborted;
+  }
+
+  #wantedOf(replay: Replay): Replay {
+    const { isWanted, onEvent } = this.#options;
+    if (isWanted === undefined) return replay;
+    const left = replay.left.map((lines) => lines.filter(isWanted)).filter((lines) => lines.length > 0);
+    const leftOut = replay.left.flat().length - left.flat().length;
+    if (leftOut > 0) onEvent({ kind: 'left-out', lines: leftOut });
+    return { ...replay, left, lines: replay.lines - leftOut };
   }
 
   async #nextReplay(maxBytes: number): Promise<Replay | undefined> {
