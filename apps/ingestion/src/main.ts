@@ -15,7 +15,7 @@ import {
 import { Influx, Spool } from '@muster/telemetry';
 import { z } from 'zod';
 import { BrokerQueues } from './broker-queue.ts';
-import { Canary, CanaryMetrics } from './canary.ts';
+import { Canary } from './canary.ts';
 import { DeadLetterReplay, letterShare } from './dead-letter-replay.ts';
 import { Digest } from './digest.ts';
 import { FleetStore } from './fleet-store.ts';
@@ -80,7 +80,7 @@ await runService('ingestion', configurationSchema, async ({ configuration, logge
   const canary = new Canary({
     publish: (broker, topic, payload, expirySeconds) => digest.publish(broker, topic, payload, expirySeconds),
     influx,
-    metrics: new CanaryMetrics(metrics),
+    metrics: ingestionMetrics.canary,
     logger,
   });
   const spool = await Spool.open({

@@ -1,5 +1,6 @@
 import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
 import type { QueueForecast } from './broker-queue.ts';
+import { CanaryMetrics } from './canary.ts';
 import type { KnownSpool } from './stopped-spools.ts';
 
 /** What is read from ingestion when its gauges are asked for. */
@@ -34,6 +35,7 @@ export const GAUGE_FIELDS: ReadonlySet<string> = new Set([
   'queue_minutes_left',
   'stopped_spool_bytes',
   'stopped_spool_age_seconds',
+  'canary_missing',
 ]);
 
 type LabelledGauge = Gauge<'broker' | 'ordinal'>;
@@ -58,6 +60,7 @@ export class IngestionMetrics {
   readonly influxFailures: Counter;
   readonly postgresFailures: Counter;
   readonly statisticsDropped: Counter;
+  readonly canary: CanaryMetrics;
   readonly #brokers = new Set<string>();
   readonly #gauges: [field: string, gauge: LabelledGauge][] = [];
   #read: (() => IngestionState) | undefined;
@@ -95,6 +98,7 @@ export class IngestionMetrics {
     this.influxFailures = counter('influxdb_failures_total', 'Writes that InfluxDB did not take');
     this.postgresFailures = counter('postgres_failures_total', 'Writes that PostgreSQL did not take');
     this.statisticsDropped = counter('statistics_dropped_total', 'Lines of statistics that InfluxDB did not take');
+    this.canary = new CanaryMetrics(registry);
     this.deadLetters = new Counter({
       name: 'muster_ingestion_dead_letters_total',
       help: 'Messages or fields that could not be used',
@@ -219,6 +223,7 @@ export class IngestionMetrics {
       ['influx_failures', this.influxFailures],
       ['postgres_failures', this.postgresFailures],
       ['statistics_dropped', this.statisticsDropped],
+      ['canary_missing', this.canary.missing],
       ...this.#gauges,
     ];
     const figures = await Promise.all(
@@ -226,10 +231,10 @@ export class IngestionMetrics {
         (await metric.get()).values.map(({ labels, value }): Figure => ({ field, labels, value })),
       ),
     );
-    const writes = (await this.writeSeconds.get()).values.flatMap(({ metricName = '', value }): Figure[] => {
-      const part = /_(sum|count)$/.exec(metricName)?.[1];
-      return part === undefined ? [] : [{ field: `write_seconds_${part}`, labels: {}, value }];
-    });
+    const averages = await Promise.all([
+      averageOf('write_seconds', this.writeSeconds),
+      averageOf('canary_seconds', this.canary.seconds),
+    ]);
     const refused = figures.flat().filter(({ field }) => field === 'refused');
     // Known from the start: the count of a reason begins with the first message that is refused for it.
     const refusedTotals = [...this.#brokers].map((broker): Figure => ({
@@ -237,7 +242,7 @@ export class IngestionMetrics {
       labels: { broker },
       value: refused.reduce((sum, { labels, value }) => (labels['broker'] === broker ? sum + value : sum), 0),
     }));
-    return [...figures.flat(), ...refusedTotals, ...writes];
+    return [...figures.flat(), ...refusedTotals, ...averages.flat()];
   }
 
   #brokerCounters(): [field: string, counter: Counter<'broker'>][] {
@@ -252,6 +257,14 @@ export class IngestionMetrics {
       ['no_room', this.noRoom],
     ];
   }
+}
+
+/** Sum and count of a histogram, which an average of any time is made of. */
+async function averageOf(field: string, histogram: Histogram): Promise<readonly Figure[]> {
+  return (await histogram.get()).values.flatMap(({ metricName = '', labels, value }): Figure[] => {
+    const part = /_(sum|count)$/.exec(metricName)?.[1];
+    return part === undefined ? [] : [{ field: `${field}_${part}`, labels, value }];
+  });
 }
 
 function secondsSince(epochMs: number): number {
