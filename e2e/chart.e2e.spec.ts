@@ -105,6 +105,11 @@ describe.skipIf(reason !== undefined)(`the chart${reason === undefined ? '' : ` 
       ['broker.externalSecret=x'],
       /broker: internal and external at once; /,
     ],
+    [
+      'brokers of its own that queue nothing',
+      ['broker.limits.maxQueuedMessages=0'],
+      /broker\.limits\.maxQueuedMessages is 0, /,
+    ],
     ['more consumers than brokers', ['ingestion.replicas=2'], /ingestion\.replicas is 2 and there are 1 brokers: /],
     ['an Ingress without a host', ['registry.ingress.enabled=true'], /registry\.ingress\.host is missing/],
     ['more public hosts than brokers', ['broker.publicHosts={a,b}'], /broker\.publicHosts has more entries/],
@@ -256,6 +261,17 @@ describe.skipIf(reason !== undefined)(`the chart${reason === undefined ? '' : ` 
       'r-muster-mosquitto',
     );
     expect(shared.data?.['mosquitto.conf']).not.toContain('use_username_as_clientid');
+  });
+
+  it('tells ingestion what its brokers keep for it, and what yours do', async () => {
+    for (const [values, settings, messages] of [
+      ['default-values.yaml', ['broker.limits.maxQueuedMessages=2000000'], '2000000'],
+      ['external-values.yaml', ['broker.limits.maxQueuedMessages=0'], '0'],
+    ] as const) {
+      const ingestion = named(await manifests(values, ...settings), 'StatefulSet', 'r-muster-ingestion');
+      const { env } = ingestion.spec?.template?.spec.containers[0] ?? {};
+      expect(env).toContainEqual({ name: 'MUSTER_BROKER_MAX_QUEUED_MESSAGES', value: messages });
+    }
   });
 
   it('limits disruption to one pod of a kind, and keeps databases to its own pods', async () => {

@@ -224,6 +224,12 @@ describe('none of the messages that the broker took at QoS 1 is missing, and non
       { timeout: 30_000, interval: 250 },
     );
     expect(await figure('in_hand')).toBeGreaterThan(0);
+    // Two looks at the broker, 10 s apart, say how fast the room goes that is left there.
+    await vi.waitFor(async () => expect(await figure('broker_queue_minutes_left')).toBeGreaterThan(1), {
+      timeout: 40_000,
+      interval: 500,
+    });
+    expect(await figure('broker_queue_share')).toBe(0);
     const sent = await sender.stop();
     mood = 'through';
     await expectAll('disk-full', sent);
@@ -232,5 +238,53 @@ describe('none of the messages that the broker took at QoS 1 is missing, and non
       interval: 250,
     });
     expect((await stored('best-effort')).points).toBe(offered - (await dropped()));
-  }, 180_000);
+  }, 240_000);
+});
+
+describe('telemetry that waits in the spool when its device is decommissioned', () => {
+  it('is left out of the replay, so that a history that was deleted stays so, and the report true', async () => {
+    // Written before, so that there is a history to delete.
+    const early = await startSender('gone-for-good', 20);
+    await delay(500);
+    await expectAll('gone-for-good', await early.stop());
+    mood = { status: 503 };
+    const spooledBefore = await figure('lines_spooled_total');
+    const senders = [await startSender('gone-for-good', 20), await startSender('staying', 20)] as const;
+    await delay(1_500);
+    const [waiting, staying] = await Promise.all(senders.map((sender) => sender.stop()));
+    await vi.waitFor(
+      async () =>
+        expect((await figure('lines_spooled_total')) - spooledBefore).toBeGreaterThanOrEqual(
+          (waiting ?? 0) + (staying ?? 0),
+        ),
+      { timeout: 10_000 },
+    );
+    const decommission = '/api/v1/devices/gone-for-good/decommission';
+    expect(await curl(system.address, `${decommission}?wait=20s`, '-X', 'POST')).toMatchObject({ status: 200 });
+    const report = await vi.waitFor(
+      async () => {
+        const { body } = await curl(system.address, decommission);
+        expect(body).toMatchObject({ state: 'done', after: [] });
+        return body;
+      },
+      { timeout: 20_000, interval: 250 },
+    );
+    const purge = await curl(system.address, '/api/v1/devices/gone-for-good?purgeHistory=true', '-X', 'DELETE');
+    expect(purge.status).toBe(200);
+    expect(await stored('gone-for-good')).toEqual({ numbers: 0, points: 0 });
+    // The next process knows nothing yet of the tombstone when it finds the spool.
+    const earlier = system.events.length;
+    process.kill(system.pidOf('ingestion'), 'SIGKILL');
+    await vi.waitFor(
+      () => expect(system.events.slice(earlier)).toMatchObject([{ event: 'ended' }, { event: 'restarted' }]),
+      { timeout: 20_000 },
+    );
+    mood = 'through';
+    await expectAll('staying', staying ?? 0);
+    await vi.waitFor(async () => expect(await figure('spool_bytes')).toBe(0), { timeout: 20_000, interval: 250 });
+    expect(await figure('lines_tombstoned_total')).toBe(waiting);
+    await delay(500);
+    expect(await stored('gone-for-good')).toEqual({ numbers: 0, points: 0 });
+    expect((await curl(system.address, decommission)).body).toEqual(report);
+  }, 120_000);
 });

@@ -96,6 +96,42 @@ describe('ingestion over two brokers, under traffic at both', () => {
   );
 
   it(
+    'tells what a process has left in its spool that does not run any more, and delivers it when it runs again',
+    { timeout: 240_000 },
+    async () => {
+      const spools = [engines.newSpool(), engines.newSpool()] as const;
+      const noInfluxdb = { MUSTER_INFLUXDB_URL: 'http://127.0.0.1:9' };
+      // InfluxDB is away for it, so it is not ready: it receives all the same.
+      const second = await engines.launch({ ordinal: 1, replicas: 2, spool: spools[1], environment: noInfluxdb });
+      await vi.waitFor(() => expect(second.said(CONNECTED)).toBeGreaterThanOrEqual(2), { timeout: 30_000 });
+      const { url, account } = engines.broker(1);
+      senders.push(await NumberedSender.start({ url, ...account }, 'left-behind', 20));
+      await vi.waitFor(async () => expect((await second.figures('lines_spooled_total'))['']).toBeGreaterThan(0), {
+        timeout: 20_000,
+      });
+      const sent = await stopSenders();
+      expect(await second.stop()).toBe(0);
+      const alone = await engines.run({ ordinal: 0, replicas: 1, spool: spools[0] });
+      const left = async (): Promise<number> =>
+        Object.values(await alone.figures('stopped_spool_bytes')).reduce((sum, bytes) => sum + bytes, 0);
+      await vi.waitFor(async () => expect(await left()).toBeGreaterThan(0), { timeout: 60_000, interval: 500 });
+      expect(
+        alone.said(
+          'an ingestion process that does not run has left telemetry in its spool; run as many processes again until it is delivered',
+        ),
+      ).toBe(1);
+      expect(await alone.stop()).toBe(0);
+      await engines.run({ ordinal: 1, replicas: 2, spool: spools[1] });
+      const first = await engines.run({ ordinal: 0, replicas: 2, spool: spools[0] });
+      await Promise.all(sent.map(([device, count]) => engines.expectAll(device, count)));
+      await vi.waitFor(async () => expect(Object.values(await first.figures('stopped_spool_bytes'))).toEqual([0]), {
+        timeout: 60_000,
+        interval: 500,
+      });
+    },
+  );
+
+  it(
     'loses nothing where the next processes begin while the one before still has both sessions',
     { timeout: 240_000 },
     async () => {

@@ -53,6 +53,29 @@ describe('what ingestion learns of a device on the way', () => {
     );
   });
 
+  it('is in the answer of GET /devices/{id} within a second of its publish, twenty times in a row', async () => {
+    const { urls, username, password } = system.address.broker;
+    const client = await connectAsync(urls[0] ?? '', { username, password });
+    const tookMs: number[] = [];
+    // The first message also makes the device known.
+    for (let value = 1; value <= 20; value += 1) {
+      const publishedAt = performance.now();
+      await client.publishAsync('devices/prompt/telemetry', JSON.stringify({ temp: value, ts: Date.now() }), {
+        qos: 1,
+      });
+      await vi.waitFor(
+        async () => expect((await deviceOf(system.address, 'prompt')).readings['temp']).toMatchObject({ value }),
+        { timeout: 5_000, interval: 20 },
+      );
+      tookMs.push(Math.round(performance.now() - publishedAt));
+    }
+    await client.endAsync();
+    expect(
+      tookMs.filter((ms) => ms > 1_000),
+      `took ${tookMs.join(', ')} ms`,
+    ).toEqual([]);
+  });
+
   it('takes a loss back when what was missing comes late', async () => {
     const message = (seq: number): object => ({ temp: seq, ts: Date.now() - 1_000_000 + seq, session: 1, seq });
     const numbers = Array.from({ length: 100 }, (_, index) => index + 1);

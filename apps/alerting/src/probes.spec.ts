@@ -27,6 +27,18 @@ muster_ingestion_broken nonsense
       ['spool_bytes', 7],
     ]);
   });
+
+  it('are of the fullest queue, and of the one that is full first: a sum of shares would mean nothing', () => {
+    const figures = ingestionFigures(`muster_ingestion_broker_queue_share{broker="a"} 0.3
+muster_ingestion_broker_queue_share{broker="b"} 0.4
+muster_ingestion_broker_queue_minutes_left{broker="a"} 12
+muster_ingestion_broker_queue_minutes_left{broker="b"} 90
+`);
+    expect([...figures]).toEqual([
+      ['broker_queue_share', 0.4],
+      ['broker_queue_minutes_left', 12],
+    ]);
+  });
 });
 
 describe('the canary of ingestion', () => {
@@ -73,6 +85,33 @@ describe('the canary of ingestion', () => {
     ]);
     expect(await measured(url, NOBODY)).toEqual([['ingestion canary_missing', 1]]);
     expect(await measured(NOBODY, NOBODY)).toEqual([['ingestion canary_missing', 2]]);
+  });
+});
+
+describe('the queues of brokers', () => {
+  it('of several processes of ingestion are judged by the fullest', async () => {
+    const told: [string, number][] = [];
+    const serve = async (answer: string): Promise<{ readonly url: string; readonly close: () => void }> => {
+      const server = createHttpServer((_, response) => response.end(answer));
+      await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+      const address = server.address();
+      const port = typeof address === 'object' && address !== null ? address.port : 0;
+      return { url: `http://127.0.0.1:${port}/metrics`, close: () => void server.close() };
+    };
+    const servers = [
+      await serve('muster_ingestion_broker_queue_share{broker="a"} 0.6\n'),
+      await serve('muster_ingestion_broker_queue_share{broker="b"} 0.2\n'),
+    ];
+    const probes = new Probes({
+      ...{ store: {} as unknown as FleetStore, brokers: [], logger: {} as unknown as Logger },
+      ingestionUrls: servers.map(({ url }) => url),
+      uses: (source) => source.startsWith('ingestion '),
+      onMeasurement: ({ source, value }) => told.push([source, value]),
+      onHeard: () => undefined,
+    });
+    await probes.again();
+    for (const { close } of servers) close();
+    expect(told).toEqual([['ingestion broker_queue_share', 0.6]]);
   });
 });
 

@@ -31,13 +31,20 @@ export function daysLeft(validTo: string, nowMs: number): number {
   return Math.floor(((Date.parse(validTo) - nowMs) / DAY_MS) * 10) / 10;
 }
 
-/** Figures of ingestion in Prometheus' text format, summed over their labels. */
+/** Two values of a figure as one: of shares the largest, of times that are left the shortest, of all else the sum. */
+function together(name: string, one: number | undefined, other: number): number {
+  if (one === undefined) return other;
+  if (name.endsWith('_share')) return Math.max(one, other);
+  return name.endsWith('_left') ? Math.min(one, other) : one + other;
+}
+
+/** Figures of ingestion in Prometheus' text format, over all their labels: summed, but for shares and times that are left. */
 export function ingestionFigures(text: string): ReadonlyMap<string, number> {
   const figures = new Map<string, number>();
   for (const line of text.slice(0, MAX_METRICS_BYTES).split('\n')) {
     const [, name, value] = SAMPLE.exec(line) ?? [];
     const number = Number(value);
-    if (name !== undefined && Number.isFinite(number)) figures.set(name, (figures.get(name) ?? 0) + number);
+    if (name !== undefined && Number.isFinite(number)) figures.set(name, together(name, figures.get(name), number));
   }
   return figures;
 }
@@ -171,7 +178,7 @@ export class Probes {
     const totals = new Map<string, number>();
     for (const answer of answers)
       if (answer.status === 'fulfilled')
-        for (const [name, value] of answer.value) totals.set(name, (totals.get(name) ?? 0) + value);
+        for (const [name, value] of answer.value) totals.set(name, together(name, totals.get(name), value));
     const failure = answers.find((answer) => answer.status === 'rejected');
     const tell = (name: string, value: number): void => {
       if (uses(ingestionSource(name))) onMeasurement({ source: ingestionSource(name), subject: 'ingestion', value });

@@ -1,6 +1,8 @@
 import type { DeviceId, Telemetry } from '@muster/contract';
+import type { TombstoneSet } from '@muster/database';
 import type { Logger } from '@muster/service';
 import {
+  deviceOfLine,
   NumberColumn,
   SpoolError,
   telemetryLine,
@@ -108,6 +110,8 @@ interface BatchIndex {
 export interface DurableWritesParts {
   readonly influx: Influx;
   readonly spool: Spool;
+  /** What waits of a device that is decommissioned meanwhile is not stored any more. */
+  readonly tombstones: Pick<TombstoneSet, 'has' | 'whenKnown'>;
   readonly metrics: IngestionMetrics;
   readonly logger: Logger;
   /** Takes a line that InfluxDB will never take, with its message where that is still known. */
@@ -146,6 +150,8 @@ export class DurableWrites {
       ...{ influx: parts.influx, spool: parts.spool },
       ...{ maxBatchLines: MAX_BATCH_LINES, maxBatchBytes: MAX_BATCH_BYTES, maxDelayMs: MAX_BATCH_DELAY_MS },
       ...{ maxRequests: MAX_REQUESTS, maxHeldBytes: MAX_HELD_BYTES },
+      isWanted: (line) => !this.#isTombstoned(line),
+      replayAfter: parts.tombstones.whenKnown,
       onRefused: (line, reason) => parts.onRefused(line, reason, this.#messageOf(line)),
       onEvent: (event) => this.#tell(event),
     });
@@ -231,13 +237,27 @@ export class DurableWrites {
     clearTimeout(this.#retryTimer);
     this.#retryTimer = undefined;
     this.#held = this.#held.filter(({ reception }) => !reception.delivery.isLost);
-    for (const message of this.#held.splice(0, RETRIED_AT_ONCE)) {
-      try {
-        this.#gathered(message, this.#writer.add(message.line));
-      } catch (error) {
-        this.#failed([message], error);
-      }
+    for (const message of this.#held.splice(0, RETRIED_AT_ONCE)) this.#tryAgain(message);
+    // Where none of them was written, nothing else would come back here.
+    if (this.#held.length > 0 && this.#underWay === 0) this.#retryTimer ??= setTimeout(() => this.#retry(), RETRY_MS);
+  }
+
+  #tryAgain(message: HeldMessage): void {
+    const { reception, index, line } = message;
+    if (this.#isTombstoned(line)) {
+      this.#parts.metrics.tombstoned.inc({ broker: reception.delivery.broker });
+      reception.settle(index, 'acknowledge');
+      return;
     }
+    try {
+      this.#gathered(message, this.#writer.add(line));
+    } catch (error) {
+      this.#failed([message], error);
+    }
+  }
+
+  #isTombstoned(line: string): boolean {
+    return this.#parts.tombstones.has(deviceOfLine(line) ?? '');
   }
 
   /** The message of a line that is under way; batches get an index when something of them is refused, which is rare. */
@@ -276,6 +296,9 @@ export class DurableWrites {
         return;
       case 'spooled':
         metrics.linesSpooled.inc(event.lines);
+        return;
+      case 'left-out':
+        metrics.linesTombstoned.inc(event.lines);
         return;
       case 'replayed':
         metrics.linesReplayed.inc(event.lines);

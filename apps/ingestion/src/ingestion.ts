@@ -80,9 +80,9 @@ export class Ingestion {
 
   constructor(parts: IngestionParts) {
     this.#parts = parts;
-    const { influx, spool, metrics, logger } = parts;
+    const { influx, spool, tombstones, metrics, logger } = parts;
     this.#writes = new DurableWrites({
-      ...{ influx, spool, metrics, logger },
+      ...{ influx, spool, tombstones, metrics, logger },
       onRefused: (line, reason, message) => this.#refused(line, reason, message),
     });
     metrics.observe(() => ({

@@ -15,7 +15,8 @@ import {
 } from '@muster/service';
 import { Influx, Spool } from '@muster/telemetry';
 import { z } from 'zod';
-import { Canary, CanaryMetrics } from './canary.ts';
+import { BrokerQueues } from './broker-queue.ts';
+import { Canary } from './canary.ts';
 import { DeadLetterReplay, letterShare } from './dead-letter-replay.ts';
 import { Digest } from './digest.ts';
 import { FleetStore } from './fleet-store.ts';
@@ -23,6 +24,7 @@ import { Ingestion } from './ingestion.ts';
 import { IngestionMetrics } from './metrics.ts';
 import { brokersOf } from './shards.ts';
 import { Statistics } from './statistics.ts';
+import { SpoolWatch } from './stopped-spools.ts';
 
 // Prisma's query compiler is WebAssembly, of which ingestion asks little: that V8 compiles it a second time, to be faster,
 // would take 47 MB (docs/performance.md).
@@ -46,6 +48,13 @@ const configurationSchema = z.object({
   MUSTER_SPOOL_FOLDER: z.string().min(1).describe('where telemetry waits while InfluxDB is away; one folder a process'),
   MUSTER_SPOOL_MAX_MEGABYTES: z.coerce.number().int().min(1).default(1_024).describe('what it may take of the disk'),
   MUSTER_SPOOL_MAX_DAYS: z.coerce.number().positive().default(7).describe('what has waited longer is given up'),
+  MUSTER_BROKER_MAX_QUEUED_MESSAGES: z.coerce
+    .number()
+    .int()
+    .min(0)
+    .default(1_000_000)
+    .describe('what one broker keeps for a client that is away or slow; 0 where that has no limit, or is not known'),
+  MUSTER_BROKER_MAX_QUEUED_BYTES: z.coerce.number().int().min(0).default(0).describe('the same in bytes; 0: no limit'),
   MUSTER_INGESTION_ORDINAL: z.coerce.number().int().min(0).default(0).describe('which of the processes this one is'),
   MUSTER_INGESTION_REPLICAS: z.coerce.number().int().min(1).default(1).describe('how many processes there are'),
 });
@@ -66,12 +75,17 @@ await runService('ingestion', configurationSchema, async ({ configuration, logge
     logger.warn({ err: error }, 'tombstones not refreshed'),
   );
   const ingestionMetrics = new IngestionMetrics(metrics);
-  const statistics = new Statistics(influx, ingestionMetrics, logger);
+  const queues = new BrokerQueues({
+    messages: configuration.MUSTER_BROKER_MAX_QUEUED_MESSAGES,
+    bytes: configuration.MUSTER_BROKER_MAX_QUEUED_BYTES,
+  });
+  ingestionMetrics.observeQueues(() => queues.forecasts());
+  const statistics = new Statistics({ influx, metrics: ingestionMetrics, queues, logger });
   const digest = new Digest(ingestionMetrics, logger);
   const canary = new Canary({
     publish: (broker, topic, payload, expirySeconds) => digest.publish(broker, topic, payload, expirySeconds),
     influx,
-    metrics: new CanaryMetrics(metrics),
+    metrics: ingestionMetrics.canary,
     logger,
   });
   const spool = await Spool.open({
@@ -80,6 +94,10 @@ await runService('ingestion', configurationSchema, async ({ configuration, logge
     maxAgeDays: configuration.MUSTER_SPOOL_MAX_DAYS,
     onEvent: (event) => logger.warn(event, 'the spool is not whole'),
   });
+  const spools = new SpoolWatch({
+    ...{ database, ordinal, replicas, maxAgeDays: configuration.MUSTER_SPOOL_MAX_DAYS, spool, logger },
+  });
+  if (spools.isLooking) ingestionMetrics.observeStoppedSpools(() => spools.waiting);
   const topicMap = loadTopicMap(configuration.MUSTER_TOPIC_MAP);
   const store = new FleetStore(database, (row, error) =>
     logger.error({ err: error, row }, 'PostgreSQL will never take this row'),
@@ -122,12 +140,14 @@ await runService('ingestion', configurationSchema, async ({ configuration, logge
       statistics.start(own);
       canary.start(own.map(({ name }) => name));
       retention.start();
+      spools.start();
     },
     stop: [
       () => retention.close(),
       () => statistics.close(),
       () => canary.close(),
       () => ingestion.close(),
+      () => spools.close(),
       () => spool.close(),
       () => digest.close(),
       () => tombstones.close(),

@@ -1,4 +1,7 @@
 import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
+import type { QueueForecast } from './broker-queue.ts';
+import { CanaryMetrics } from './canary.ts';
+import type { KnownSpool } from './stopped-spools.ts';
 
 /** What is read from ingestion when its gauges are asked for. */
 export interface IngestionState {
@@ -28,7 +31,14 @@ export const GAUGE_FIELDS: ReadonlySet<string> = new Set([
   'spool_bytes',
   'spool_age_seconds',
   'spool_full',
+  'queue_share',
+  'queue_minutes_left',
+  'stopped_spool_bytes',
+  'stopped_spool_age_seconds',
+  'canary_missing',
 ]);
+
+type LabelledGauge = Gauge<'broker' | 'ordinal'>;
 
 /** What ingestion counts. */
 export class IngestionMetrics {
@@ -45,12 +55,15 @@ export class IngestionMetrics {
   readonly linesWritten: Counter;
   readonly linesSpooled: Counter;
   readonly linesReplayed: Counter;
+  readonly linesTombstoned: Counter;
   readonly writeSeconds: Histogram;
   readonly influxFailures: Counter;
   readonly postgresFailures: Counter;
   readonly statisticsDropped: Counter;
+  readonly canary: CanaryMetrics;
   readonly #brokers = new Set<string>();
-  readonly #gauges: [field: string, gauge: Gauge<'broker'>][] = [];
+  readonly #gauges: [field: string, gauge: LabelledGauge][] = [];
+  #read: (() => IngestionState) | undefined;
 
   constructor(private readonly registry: Registry) {
     const counter = (name: string, help: string): Counter =>
@@ -78,9 +91,14 @@ export class IngestionMetrics {
     this.linesWritten = counter('lines_written_total', 'Lines in writes that InfluxDB has answered');
     this.linesSpooled = counter('lines_spooled_total', 'Lines that went to the spool');
     this.linesReplayed = counter('lines_replayed_total', 'Lines from the spool that InfluxDB has taken');
+    this.linesTombstoned = counter(
+      'lines_tombstoned_total',
+      'Lines from the spool that were left out, because their device had been decommissioned',
+    );
     this.influxFailures = counter('influxdb_failures_total', 'Writes that InfluxDB did not take');
     this.postgresFailures = counter('postgres_failures_total', 'Writes that PostgreSQL did not take');
     this.statisticsDropped = counter('statistics_dropped_total', 'Lines of statistics that InfluxDB did not take');
+    this.canary = new CanaryMetrics(registry);
     this.deadLetters = new Counter({
       name: 'muster_ingestion_dead_letters_total',
       help: 'Messages or fields that could not be used',
@@ -95,20 +113,15 @@ export class IngestionMetrics {
     });
   }
 
+  /** What the gauges say now; undefined before {@link observe}. */
+  get state(): IngestionState | undefined {
+    return this.#read?.();
+  }
+
   /** Adds the gauges, which are read when they are asked for. */
   observe(read: () => IngestionState): void {
-    const gauge = (field: string, name: string, help: string, set: (gauge: Gauge<'broker'>) => void): void => {
-      const made = new Gauge({
-        name: `muster_ingestion_${name}`,
-        help,
-        labelNames: ['broker'],
-        registers: [this.registry],
-        collect() {
-          set(this);
-        },
-      });
-      this.#gauges.push([field, made]);
-    };
+    this.#read = read;
+    const gauge = this.#addGauge.bind(this);
     gauge('spool_bytes', 'spool_bytes', 'Bytes in the spool that InfluxDB has not taken', (made) =>
       made.set(read().spool.bytes),
     );
@@ -118,7 +131,7 @@ export class IngestionMetrics {
       'For how long the oldest telemetry in the spool has waited',
       (made) => {
         const { oldestAtMs } = read().spool;
-        made.set(oldestAtMs === undefined ? 0 : Math.max(0, Date.now() - oldestAtMs) / 1_000);
+        made.set(oldestAtMs === undefined ? 0 : secondsSince(oldestAtMs));
       },
     );
     gauge('spool_full', 'spool_full', '1 while the spool has no room', (made) => made.set(read().spool.isFull ? 1 : 0));
@@ -132,6 +145,64 @@ export class IngestionMetrics {
     gauge('in_hand', 'in_hand', 'Messages that are not acknowledged yet', (made) => {
       for (const [broker, count] of read().inHand) made.set({ broker }, count);
     });
+  }
+
+  /** Adds the gauges of how far the queues of brokers for ingestion are filled. */
+  observeQueues(forecasts: () => ReadonlyMap<string, QueueForecast>): void {
+    this.#addGauge(
+      'queue_share',
+      'broker_queue_share',
+      'How far the queue of the broker for ingestion is filled, 0 to 1; beyond it the broker drops messages',
+      (made) => {
+        made.reset();
+        for (const [broker, { share }] of forecasts()) made.set({ broker }, share);
+      },
+    );
+    this.#addGauge(
+      'queue_minutes_left',
+      'broker_queue_minutes_left',
+      'Minutes until the queue of the broker is full, as fast as it grows; none while nothing is held up',
+      (made) => {
+        made.reset();
+        for (const [broker, { minutesLeft }] of forecasts())
+          if (minutesLeft !== undefined) made.set({ broker }, minutesLeft);
+      },
+    );
+  }
+
+  /** Adds the gauges of spools whose process does not run. */
+  observeStoppedSpools(waiting: () => readonly KnownSpool[]): void {
+    const each = (made: LabelledGauge, of: (spool: KnownSpool) => number): void => {
+      made.reset();
+      // The process that looks runs: without a value an alert would never end.
+      made.set({ ordinal: 0 }, 0);
+      for (const spool of waiting()) made.set({ ordinal: spool.ordinal }, of(spool));
+    };
+    this.#addGauge(
+      'stopped_spool_bytes',
+      'stopped_spool_bytes',
+      'Bytes in the spool of an ingestion process that does not run, so that nobody delivers them',
+      (made) => each(made, ({ bytes }) => bytes),
+    );
+    this.#addGauge(
+      'stopped_spool_age_seconds',
+      'stopped_spool_age_seconds',
+      'For how long the oldest telemetry there has waited',
+      (made) => each(made, ({ oldestAtMs }) => (oldestAtMs === undefined ? 0 : secondsSince(oldestAtMs))),
+    );
+  }
+
+  #addGauge(field: string, name: string, help: string, set: (gauge: LabelledGauge) => void): void {
+    const made: LabelledGauge = new Gauge({
+      name: `muster_ingestion_${name}`,
+      help,
+      labelNames: ['broker', 'ordinal'],
+      registers: [this.registry],
+      collect() {
+        set(this);
+      },
+    });
+    this.#gauges.push([field, made]);
   }
 
   /** Counters of a broker begin at 0: a rate over the first message is one then, and not nothing. */
@@ -148,9 +219,11 @@ export class IngestionMetrics {
       ['lines_written', this.linesWritten],
       ['lines_spooled', this.linesSpooled],
       ['lines_replayed', this.linesReplayed],
+      ['lines_tombstoned', this.linesTombstoned],
       ['influx_failures', this.influxFailures],
       ['postgres_failures', this.postgresFailures],
       ['statistics_dropped', this.statisticsDropped],
+      ['canary_missing', this.canary.missing],
       ...this.#gauges,
     ];
     const figures = await Promise.all(
@@ -158,10 +231,10 @@ export class IngestionMetrics {
         (await metric.get()).values.map(({ labels, value }): Figure => ({ field, labels, value })),
       ),
     );
-    const writes = (await this.writeSeconds.get()).values.flatMap(({ metricName = '', value }): Figure[] => {
-      const part = /_(sum|count)$/.exec(metricName)?.[1];
-      return part === undefined ? [] : [{ field: `write_seconds_${part}`, labels: {}, value }];
-    });
+    const averages = await Promise.all([
+      averageOf('write_seconds', this.writeSeconds),
+      averageOf('canary_seconds', this.canary.seconds),
+    ]);
     const refused = figures.flat().filter(({ field }) => field === 'refused');
     // Known from the start: the count of a reason begins with the first message that is refused for it.
     const refusedTotals = [...this.#brokers].map((broker): Figure => ({
@@ -169,7 +242,7 @@ export class IngestionMetrics {
       labels: { broker },
       value: refused.reduce((sum, { labels, value }) => (labels['broker'] === broker ? sum + value : sum), 0),
     }));
-    return [...figures.flat(), ...refusedTotals, ...writes];
+    return [...figures.flat(), ...refusedTotals, ...averages.flat()];
   }
 
   #brokerCounters(): [field: string, counter: Counter<'broker'>][] {
@@ -184,4 +257,16 @@ export class IngestionMetrics {
       ['no_room', this.noRoom],
     ];
   }
+}
+
+/** Sum and count of a histogram, which an average of any time is made of. */
+async function averageOf(field: string, histogram: Histogram): Promise<readonly Figure[]> {
+  return (await histogram.get()).values.flatMap(({ metricName = '', labels, value }): Figure[] => {
+    const part = /_(sum|count)$/.exec(metricName)?.[1];
+    return part === undefined ? [] : [{ field: `${field}_${part}`, labels, value }];
+  });
+}
+
+function secondsSince(epochMs: number): number {
+  return Math.max(0, Date.now() - epochMs) / 1_000;
 }

@@ -11,12 +11,14 @@ import { createLogger } from '@muster/service';
 import { Influx } from '@muster/telemetry';
 import { Registry } from 'prom-client';
 import { afterEach, describe, expect, inject, it, vi } from 'vitest';
+import { BrokerQueues } from './broker-queue.ts';
 import { IngestionMetrics } from './metrics.ts';
 import { Statistics } from './statistics.ts';
 
 const { broker, influxdb } = inject('engines');
 const influx = new Influx(influxdb);
 const running: Statistics[] = [];
+const QUEUE_LIMIT = 40_000;
 
 afterEach(async () => {
   await Promise.all(running.splice(0).map((statistics) => statistics.close()));
@@ -27,9 +29,13 @@ function statistics(
   silentMs = 30_000,
 ): { statistics: Statistics; metrics: IngestionMetrics; warn: ReturnType<typeof vi.spyOn> } {
   const metrics = new IngestionMetrics(new Registry());
+  const queues = new BrokerQueues({ messages: QUEUE_LIMIT, bytes: 0 });
+  metrics.observeQueues(() => queues.forecasts());
   const logger = createLogger('test', 'silent');
   const warn = vi.spyOn(logger, 'warn');
-  const made = new Statistics(new Influx(target), metrics, logger, 500, silentMs);
+  const made = new Statistics({
+    ...{ influx: new Influx(target), metrics, logger, queues, intervalMs: 500, silentMs },
+  });
   running.push(made);
   return { statistics: made, metrics, warn };
 }
@@ -158,6 +164,70 @@ describe('statistics on real engines', () => {
           expect.stringContaining('let the account read $SYS/broker/#'),
         );
       } finally {
+        end();
+      }
+    },
+  );
+
+  it.skipIf(missing !== undefined)(
+    `tell how far a broker's queue for ingestion is filled, and when it will be full${missing ?? ''}`,
+    { timeout: 60_000 },
+    async () => {
+      const { url, end } = await ownBroker(() => [
+        'allow_anonymous true',
+        'max_queued_messages 100000',
+        'sys_interval 1',
+      ]);
+      const target = { name: `queue-${randomUUID()}`, url, username: undefined, password: undefined };
+      const common = { broker: target, onMessage: () => undefined };
+      const publisher = new BrokerConnection({
+        ...common,
+        clientId: 'device',
+        sessionExpirySeconds: 0,
+        subscriptions: [],
+      });
+      try {
+        const away = new BrokerConnection({
+          ...{
+            ...common,
+            clientId: 'away',
+            sessionExpirySeconds: 60,
+            subscriptions: [{ filter: 'telemetry', qos: 1 }],
+          },
+        });
+        await away.whenReady(10_000);
+        await away.close(0);
+        await publisher.whenReady(10_000);
+        const { statistics: started, metrics } = statistics();
+        let inHand = 0;
+        metrics.observe(() => ({
+          ...{ waiting: 0, devices: 0, runaways: 0, spool: { bytes: 0, oldestAtMs: undefined, isFull: inHand > 0 } },
+          inHand: new Map([[target.name, inHand]]),
+        }));
+        started.start([target]);
+        const publish = (count: number): Promise<unknown> =>
+          Promise.all(Array.from({ length: count }, () => publisher.publish('telemetry', 'x'.repeat(20))));
+        const told = async (field: string): Promise<number | undefined> =>
+          (await metrics.figures()).find((figure) => figure.field === field && figure.labels['broker'] === target.name)
+            ?.value;
+        await publish(40_000);
+        await vi.waitFor(async () => expect(await told('queue_share')).toBe(0), { timeout: 10_000 });
+        // As if ingestion had got so many of them.
+        inHand = 35_000;
+        await vi.waitFor(async () => expect(await told('queue_share')).toBeCloseTo(5_000 / QUEUE_LIMIT, 3), {
+          timeout: 10_000,
+        });
+        await publish(5_000);
+        await vi.waitFor(
+          async () => {
+            expect(await told('queue_share')).toBeCloseTo(10_000 / QUEUE_LIMIT, 3);
+            expect(await told('queue_minutes_left')).toBeGreaterThan(0);
+          },
+          { timeout: 10_000 },
+        );
+        expect(await told('queue_minutes_left')).toBeLessThan(5);
+      } finally {
+        await publisher.close(0);
         end();
       }
     },

@@ -73,13 +73,20 @@ describe('ingestion’s own figures', () => {
     metrics.deadLetters.inc({ broker: 'mosquitto-0', reason: 'not-a-number' }, 2);
     metrics.writeSeconds.observe(0.25);
     metrics.writeSeconds.observe(0.5);
+    metrics.canary.seconds.observe({ broker: 'mosquitto-0' }, 0.125);
+    metrics.canary.missing.set({ broker: 'mosquitto-0' }, 1);
+    metrics.observeQueues(() => new Map([['mosquitto-0', { share: 0.5, minutesLeft: undefined }]]));
     const points = ingestionPoints(await metrics.figures(), 'pod-0');
     expect(points).toHaveLength(3);
     expect(points).toContainEqual({
       measurement: 'ingestion',
       tags: { broker: 'mosquitto-0' },
-      fields: expect.objectContaining({ messages: 5, readings: 0, duplicates: 0, in_hand: 7, refused_total: 2 }),
+      fields: expect.objectContaining({
+        ...{ messages: 5, readings: 0, duplicates: 0, in_hand: 7, refused_total: 2 },
+        ...{ canary_seconds_sum: 0.125, canary_seconds_count: 1, canary_missing: 1, queue_share: 0.5 },
+      }),
     });
+    expect(points.flatMap(({ fields }) => Object.keys(fields))).not.toContain('queue_minutes_left');
     expect(points).toContainEqual({
       measurement: 'ingestion',
       tags: { broker: 'mosquitto-0', reason: 'not-a-number' },

@@ -3,6 +3,7 @@ import { storableText } from '@muster/contract';
 import { BrokerConnection, BrokerError, type BrokerTarget, type ConnectionEvent } from '@muster/broker';
 import type { Logger } from '@muster/service';
 import { statisticsLine, type Influx, type StatisticsPoint } from '@muster/telemetry';
+import type { BrokerQueues } from './broker-queue.ts';
 import { GAUGE_FIELDS, type Figure, type IngestionMetrics } from './metrics.ts';
 
 /** Where Mosquitto tells about itself (mosquitto(8), broker status). No filter that begins with a wildcard takes it. */
@@ -96,6 +97,17 @@ interface WatchedBroker {
   silenceTold: boolean;
 }
 
+/** What statistics are made of and where they go. */
+export interface StatisticsOptions {
+  readonly influx: Pick<Influx, 'write'>;
+  readonly metrics: IngestionMetrics;
+  readonly queues: BrokerQueues;
+  readonly logger: Logger;
+  readonly intervalMs?: number;
+  /** A broker that says nothing for so long after it was connected is not going to. */
+  readonly silentMs?: number;
+}
+
 /**
  * Figures of the brokers and of ingestion itself into InfluxDB, every 10 s. They have connections and writes of their
  * own: what InfluxDB does not take is dropped and counted, and telemetry never waits for it.
@@ -103,29 +115,31 @@ interface WatchedBroker {
 export class Statistics {
   #brokers: readonly WatchedBroker[] = [];
   #timer: NodeJS.Timeout | undefined;
+  #sampleTimer: NodeJS.Timeout | undefined;
   #closing = false;
   #isFailing = false;
   readonly #begun = new Set<string>();
   readonly #instance = hostname();
 
-  constructor(
-    private readonly influx: Pick<Influx, 'write'>,
-    private readonly metrics: IngestionMetrics,
-    private readonly logger: Logger,
-    private readonly intervalMs = INTERVAL_MS,
-    private readonly silentMs = SILENT_MS,
-  ) {}
+  readonly #options: Required<StatisticsOptions>;
+
+  constructor(options: StatisticsOptions) {
+    this.#options = { intervalMs: INTERVAL_MS, silentMs: SILENT_MS, ...options };
+  }
 
   /** Begins to listen and to write; returns at once, also where a broker is away. */
   start(brokers: readonly BrokerTarget[]): void {
     this.#brokers = brokers.map((broker) => this.#watch(broker));
     this.#schedule();
+    // By a timer of its own: the queues fill while InfluxDB does not answer.
+    this.#sampleTimer = setInterval(() => this.#sampleQueues(), this.#options.intervalMs);
   }
 
   /** Stops; a write that is under way is left to itself. */
   async close(): Promise<void> {
     this.#closing = true;
     clearTimeout(this.#timer);
+    clearInterval(this.#sampleTimer);
     await Promise.all(this.#brokers.map(({ connection }) => connection.close(0)));
   }
 
@@ -159,6 +173,7 @@ export class Statistics {
     if (event.kind === 'disconnected') {
       // A broker that comes back may begin anew: what it said before is no longer true.
       watched.figures.clear();
+      this.#options.queues.forget(watched.name);
       watched.connectedAtMs = undefined;
     }
     if (event.kind === 'failed' && event.error instanceof BrokerError && event.error.code === 'subscription-refused') {
@@ -171,7 +186,7 @@ export class Statistics {
   #tellSilence(watched: WatchedBroker, reason: string): void {
     if (watched.silenceTold) return;
     watched.silenceTold = true;
-    this.logger.warn(
+    this.#options.logger.warn(
       { broker: watched.name, reason },
       `the broker tells nothing about itself, so its statistics stay empty; let the account read ${SYSTEM_FILTER}`,
     );
@@ -180,29 +195,49 @@ export class Statistics {
   /** On the grid of the interval, so that every interval of a query has one point. */
   #schedule(): void {
     if (this.#closing) return;
-    const delayMs = this.intervalMs - (Date.now() % this.intervalMs);
+    const delayMs = this.#options.intervalMs - (Date.now() % this.#options.intervalMs);
     this.#timer = setTimeout(() => void this.#write().finally(() => this.#schedule()), delayMs);
   }
 
   async #write(): Promise<void> {
     // A timer may fire a millisecond early.
-    const atMs = Math.round(Date.now() / this.intervalMs) * this.intervalMs;
-    const own = ingestionPoints(await this.metrics.figures(), this.#instance);
+    const atMs = Math.round(Date.now() / this.#options.intervalMs) * this.#options.intervalMs;
+    const own = ingestionPoints(await this.#options.metrics.figures(), this.#instance);
     const lines = [
-      ...beginnings(own, this.#begun).flatMap((point) => statisticsLine(point, atMs - this.intervalMs) ?? []),
+      ...beginnings(own, this.#begun).flatMap((point) => statisticsLine(point, atMs - this.#options.intervalMs) ?? []),
       ...[...this.#brokerPoints(), ...own].flatMap((point) => statisticsLine(point, atMs) ?? []),
     ];
-    const outcome = await this.influx.write(lines.join('\n'));
+    const outcome = await this.#options.influx.write(lines.join('\n'));
     if (this.#closing) return;
     if (outcome.kind === 'stored') {
-      if (this.#isFailing) this.logger.info('statistics are written again');
+      if (this.#isFailing) this.#options.logger.info('statistics are written again');
       this.#isFailing = false;
       return;
     }
-    this.metrics.statisticsDropped.inc(lines.length);
+    this.#options.metrics.statisticsDropped.inc(lines.length);
     if (!this.#isFailing)
-      this.logger.warn({ reason: outcome.reason }, 'InfluxDB did not take statistics; they are dropped until it does');
+      this.#options.logger.warn(
+        { reason: outcome.reason },
+        'InfluxDB did not take statistics; they are dropped until it does',
+      );
     this.#isFailing = true;
+  }
+
+  #sampleQueues(): void {
+    const { metrics, queues } = this.#options;
+    const { inHand, spool } = metrics.state ?? {};
+    for (const { name, figures } of this.#brokers) {
+      const figure = (field: string): number | undefined => {
+        const value = figures.get(field);
+        return typeof value === 'number' ? value : undefined;
+      };
+      const [stored, storedBytes = 0, retained = 0] = ['stored', 'stored_bytes', 'retained'].map(figure);
+      if (stored === undefined) continue;
+      queues.take(name, {
+        ...{ atMs: performance.now(), stored, storedBytes, retained },
+        ...{ inHand: inHand?.get(name) ?? 0, isSpoolFull: spool?.isFull ?? false },
+      });
+    }
   }
 
   #brokerPoints(): readonly StatisticsPoint[] {
@@ -211,8 +246,8 @@ export class Statistics {
       if (connectedAtMs === undefined) return [];
       if (figures.size > 0)
         return [{ measurement: 'broker', tags: { broker: name }, fields: Object.fromEntries(figures) }];
-      if (Date.now() - connectedAtMs > this.silentMs) {
-        this.#tellSilence(watched, `nothing under ${SYSTEM_FILTER} within ${this.silentMs / 1000} s`);
+      if (Date.now() - connectedAtMs > this.#options.silentMs) {
+        this.#tellSilence(watched, `nothing under ${SYSTEM_FILTER} within ${this.#options.silentMs / 1000} s`);
       }
       return [];
     });

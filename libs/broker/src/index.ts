@@ -1,4 +1,5 @@
 export * from './acknowledgement-queue.ts';
+export { RECEIVE_MAXIMUM } from './subscriber/acknowledgement-window.ts';
 export * from './broker-connection.ts';
 export * from './broker-target.ts';
 export * from './connection-options.ts';

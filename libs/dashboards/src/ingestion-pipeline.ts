@@ -190,6 +190,135 @@ export function ingestionPipeline(): Dashboard {
         ],
       },
       {
+        title: 'What waits on disk, and how long the way takes',
+        panels: [
+          timePanel({
+            title: 'Spool',
+            description:
+              'Bytes that each process keeps on its disk because InfluxDB does not take them, or not fast enough. They go there by themselves when it does. Of a process that does not run (ordinal) nobody delivers them: run as many processes again.',
+            unit: 'bytes',
+            noData: NO_STATISTICS,
+            width: 8,
+            limits: true,
+            thresholds: [
+              { from: null, color: 'green' },
+              { from: 1, color: 'yellow' },
+              { from: 1_000_000_000, color: 'red' },
+            ],
+            queries: [
+              influxQl(overTime({ from: 'ingestion', select: 'last("spool_bytes")', tags: ['instance'] }), {
+                alias: '$tag_instance',
+              }),
+              influxQl(
+                overTime({
+                  from: 'ingestion',
+                  select: 'last("stopped_spool_bytes")',
+                  where: [`"ordinal" != ''`],
+                  tags: ['ordinal'],
+                }),
+                { alias: 'left by ordinal $tag_ordinal' },
+              ),
+            ],
+          }),
+          timePanel({
+            title: 'Age of the spool',
+            description:
+              'For how long the oldest telemetry there has waited. What has waited for more than seven days (MUSTER_SPOOL_MAX_DAYS) is given up.',
+            unit: 's',
+            noData: NO_STATISTICS,
+            width: 8,
+            queries: [
+              influxQl(overTime({ from: 'ingestion', select: 'last("spool_age_seconds")', tags: ['instance'] }), {
+                alias: '$tag_instance',
+              }),
+              influxQl(
+                overTime({
+                  from: 'ingestion',
+                  select: 'last("stopped_spool_age_seconds")',
+                  where: [`"ordinal" != ''`],
+                  tags: ['ordinal'],
+                }),
+                { alias: 'left by ordinal $tag_ordinal' },
+              ),
+            ],
+          }),
+          timePanel({
+            title: 'Canary',
+            description:
+              'From the publish of a synthetic reading at each broker to its being found in InfluxDB, on average in each interval: the way of all telemetry. A gap beside other figures: it was not found within 10 s.',
+            unit: 's',
+            noData: NO_STATISTICS,
+            width: 8,
+            limits: true,
+            thresholds: [
+              { from: null, color: 'green' },
+              { from: 1, color: 'yellow' },
+              { from: 5, color: 'red' },
+            ],
+            queries: [
+              influxQl(
+                `SELECT "sum" / "count" AS "seconds" FROM (${overTime({
+                  from: 'ingestion',
+                  select: `${perSecond('canary_seconds_sum')} AS "sum", ${perSecond('canary_seconds_count')} AS "count"`,
+                  tags: ['broker'],
+                  fill: 'none',
+                })}) WHERE $timeFilter GROUP BY "broker"`,
+                { alias: '$tag_broker' },
+              ),
+            ],
+          }),
+          statPanel({
+            title: 'Spool full',
+            description:
+              'How many processes have a spool without room. Then QoS 1 stays with the brokers, whose queues fill, and QoS 0 is dropped.',
+            unit: 'none',
+            noData: NO_STATISTICS,
+            width: 4,
+            decimals: 0,
+            background: true,
+            thresholds: ANY_IS_BAD,
+            queries: [
+              influxQl(total({ from: 'ingestion', tags: ['instance'] }, 'last("spool_full")'), { alias: 'full' }),
+            ],
+          }),
+          statPanel({
+            title: 'Canary missing',
+            description:
+              'At how many brokers the last synthetic reading was not found within 10 s. While InfluxDB is away nothing is written here either: the alert canary-missing reads ingestion itself.',
+            unit: 'none',
+            noData: NO_STATISTICS,
+            width: 4,
+            decimals: 0,
+            background: true,
+            thresholds: ANY_IS_BAD,
+            queries: [
+              influxQl(total({ from: 'ingestion', tags: ['broker'] }, 'last("canary_missing")'), {
+                alias: 'missing',
+              }),
+            ],
+          }),
+          timePanel({
+            title: 'Queue of the broker for ingestion',
+            description:
+              'How far each is filled. Messages go there when the spool is full, or ingestion too slow; at 100 % the broker throws away what comes. Nothing for a broker whose limit is not known. While InfluxDB is away this is not written either: the alert broker-queue reads ingestion itself, which also says how many minutes are left (muster_ingestion_broker_queue_minutes_left).',
+            unit: 'percentunit',
+            noData: 'No limit is known, or no broker tells how much it stores.',
+            width: 16,
+            limits: true,
+            thresholds: [
+              { from: null, color: 'green' },
+              { from: 0.25, color: 'yellow' },
+              { from: 0.5, color: 'red' },
+            ],
+            queries: [
+              influxQl(overTime({ from: 'ingestion', select: 'last("queue_share")', tags: ['broker'] }), {
+                alias: '$tag_broker',
+              }),
+            ],
+          }),
+        ],
+      },
+      {
         title: 'What was refused',
         panels: [
           timePanel({
@@ -214,6 +343,9 @@ export function ingestionPipeline(): Dashboard {
               ),
               influxQl(total({ from: 'ingestion', tags: ['broker'] }, perSecond('tombstoned')), {
                 alias: 'of a decommissioned device',
+              }),
+              influxQl(total({ from: 'ingestion', tags: ['instance'] }, perSecond('lines_tombstoned')), {
+                alias: 'of a decommissioned device, from the spool',
               }),
             ],
           }),

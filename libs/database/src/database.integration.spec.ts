@@ -193,6 +193,7 @@ describe('discovery and tombstones on a real PostgreSQL', () => {
       throw error;
     });
     await set.start();
+    await set.whenKnown;
     expect(set.has('zombie')).toBe(false);
     const before = set.version;
     await database.tombstone.create({ data: { device: 'zombie' } });

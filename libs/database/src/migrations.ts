@@ -7,7 +7,7 @@ import type { PrismaClient } from './client/client.ts';
 import { openSchemaEngine, type OpenSchemaEngine } from './schema-engine.ts';
 
 /** The newest migration that this build knows: a service is ready only when the database has it. */
-export const SCHEMA_VERSION = '20261123180000_dead_letter_replay';
+export const SCHEMA_VERSION = '20261123211000_ingestion_spool';
 
 /** Held while migrations run, so that two migrating processes take turns. Any constant of our own does. */
 const MIGRATION_LOCK = ADVISORY_LOCKS.migration;

@@ -14,6 +14,9 @@ const WAIT_POLL_MS = 50;
 export class TombstoneSet {
   readonly #devices = new Set<string>();
   readonly #follower: ChannelFollower;
+  /** Resolves when all tombstones have been read for the first time; never rejects. */
+  readonly whenKnown: Promise<void>;
+  #tellKnown = (): void => undefined;
   #version = 0n;
 
   constructor(
@@ -22,6 +25,7 @@ export class TombstoneSet {
     url: string,
     onError: (error: Error) => void,
   ) {
+    this.whenKnown = new Promise((resolve) => (this.#tellKnown = resolve));
     this.#follower = new ChannelFollower({ url, channel: TOMBSTONE_CHANNEL, refresh: () => this.#load(), onError });
   }
 
@@ -63,6 +67,7 @@ export class TombstoneSet {
       this.#devices.add(device);
       if (version > this.#version) this.#version = version;
     }
+    this.#tellKnown();
     // Behind the reading: what was committed before it began is applied now.
     await this.database.$executeRaw`
       INSERT INTO tombstone_consumer (consumer, applied_at) VALUES (${this.#consumer}, ${clock?.now}::timestamptz)

@@ -37,6 +37,8 @@ export interface MosquittoPlan {
 
 /** Devices that one broker lets in: the chart's default too (docs/scaling.md). */
 export const MAX_CONNECTIONS = 20_000;
+/** Messages that it keeps for one client; the default of 1,000 loses QoS 1 silently in any outage (mqtt-pitfalls B1). */
+export const MAX_QUEUED_MESSAGES = 1_000_000;
 const MAX_SERVICE_CONNECTIONS = 200;
 const IN_CONTAINER = '/mosquitto/muster';
 
@@ -73,8 +75,7 @@ function configuration(plan: MosquittoPlan, { port, servicePort, folder }: Broke
     'persistence true',
     `persistence_location ${folder}/`,
     'autosave_interval 30',
-    // The default of 1,000 loses QoS 1 silently during any outage (mqtt-pitfalls B1).
-    'max_queued_messages 1000000',
+    `max_queued_messages ${MAX_QUEUED_MESSAGES}`,
     'set_tcp_nodelay true',
     // Larger ones are of no use here and would be held in memory whole; the client is disconnected (B8).
     'max_packet_size 2097152',

@@ -6,4 +6,5 @@ export * from './number-column.ts';
 export * from './spool-error.ts';
 export * from './spool.ts';
 export * from './stored-samples.ts';
+export * from './telemetry-writer-options.ts';
 export * from './telemetry-writer.ts';

@@ -8,7 +8,8 @@ import { afterEach, expect, vi } from 'vitest';
 import { Influx, type InfluxOptions } from './influx.ts';
 import { splitLines } from './line-protocol.ts';
 import { Spool, type SpoolOptions } from './spool.ts';
-import { TelemetryWriter, type TelemetryWriterOptions, type WriterEvent } from './telemetry-writer.ts';
+import { TelemetryWriter } from './telemetry-writer.ts';
+import type { TelemetryWriterOptions, WriterEvent } from './telemetry-writer-options.ts';
 
 const cleanUps: (() => unknown)[] = [];
 

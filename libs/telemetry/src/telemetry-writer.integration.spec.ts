@@ -7,7 +7,8 @@ import { afterEach, describe, expect, inject, it, vi } from 'vitest';
 import { Influx } from './influx.ts';
 import { telemetryLine } from './line-protocol.ts';
 import { Spool } from './spool.ts';
-import { TelemetryWriter, type WriterEvent } from './telemetry-writer.ts';
+import { TelemetryWriter } from './telemetry-writer.ts';
+import type { WriterEvent } from './telemetry-writer-options.ts';
 
 const target = inject('engines').influxdb;
 const influx = new Influx(target);

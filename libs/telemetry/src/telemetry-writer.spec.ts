@@ -234,6 +234,75 @@ describe('what an earlier process has left in the spool', () => {
   });
 });
 
+describe('lines in the spool that are not wanted any more', () => {
+  const [first = '', second = '', third = ''] = linesOf(0, 3);
+
+  it('are left out of the replay and counted, and the others are written', async () => {
+    const made = await scene({ isWanted: (line) => line !== second });
+    made.influx.answersError(503, 'away');
+    await made.writer.write([first, second, third]);
+    made.influx.answersOk();
+    await drained(made);
+    expect(made.influx.stored).toEqual([first, third]);
+    expect(made.refused).toEqual([]);
+    expect(made.events.filter(({ kind }) => kind === 'left-out')).toEqual([{ kind: 'left-out', lines: 1 }]);
+    expect(made.events).toContainEqual({ kind: 'replayed', lines: 2 });
+  });
+
+  it('are left out as well where they came to be so after the first attempts', async () => {
+    const unwanted = new Set<string>();
+    const made = await scene({ isWanted: (line) => !unwanted.has(line) });
+    made.influx.answersError(503, 'away');
+    await made.writer.write([first, second, third]);
+    await vi.waitFor(() => expect(made.influx.writes.length).toBeGreaterThan(2), { timeout: 5_000 });
+    unwanted.add(first);
+    made.influx.answersOk();
+    await drained(made);
+    expect(made.influx.stored).toEqual([second, third]);
+    expect(made.events.filter(({ kind }) => kind === 'left-out')).toEqual([{ kind: 'left-out', lines: 1 }]);
+  });
+
+  it('empty the spool where they are all that is in it, though InfluxDB is away, and live lines try it again', async () => {
+    let isWanted = true;
+    const made = await scene({ isWanted: () => isWanted });
+    made.influx.answersError(503, 'away');
+    await made.writer.write([first, second]);
+    isWanted = false;
+    await drained(made);
+    expect(made.influx.stored).toEqual([]);
+    made.influx.answersOk();
+    await vi.waitFor(async () => expect(await made.writer.write([third])).toBe('influxdb'), { timeout: 5_000 });
+    expect(made.influx.stored).toEqual([third]);
+  });
+
+  it('of an earlier process are not replayed before it is known which they are', async () => {
+    const folder = mkdtempSync(path.join(tmpdir(), 'spool-'));
+    const before = await openSpool(folder);
+    await before.append(Buffer.from([first, second].join('\n')));
+    await before.close();
+    let tell = (): void => undefined;
+    const known = new Promise<void>((resolve) => (tell = resolve));
+    const unwanted = new Set<string>();
+    const made = await scene({ isWanted: (line) => !unwanted.has(line), replayAfter: known }, { folder });
+    await delay(100);
+    expect(made.influx.writes).toEqual([]);
+    unwanted.add(first);
+    tell();
+    await drained(made);
+    expect(made.influx.stored).toEqual([second]);
+  });
+
+  it('hold up no end of the writer while it is not known which they are', async () => {
+    const folder = mkdtempSync(path.join(tmpdir(), 'spool-'));
+    const before = await openSpool(folder);
+    await before.append(Buffer.from(first));
+    await before.close();
+    const made = await scene({ replayAfter: new Promise(() => undefined) }, { folder });
+    await made.writer.close(1_000);
+    expect(made.spool.isEmpty).toBe(false);
+  });
+});
+
 describe('the end of a telemetry writer', () => {
   it('writes what was gathered', async () => {
     const { influx, writer, spool } = await scene({ maxDelayMs: 60_000 });

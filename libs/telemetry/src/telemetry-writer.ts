@@ -1,54 +1,10 @@
 import type { DeviceId, Telemetry } from '@muster/contract';
-import type { Influx, WriteOutcome } from './influx.ts';
+import type { WriteOutcome } from './influx.ts';
 import { LineBlock } from './line-block.ts';
 import { splitLines } from './line-protocol.ts';
 import { SpoolError, SpoolFullError } from './spool-error.ts';
-import type { Spool, SpoolChunk } from './spool.ts';
-
-/** Where lines are durable now. */
-export type StoredIn = 'influxdb' | 'spool';
-
-/** What a writer tells of; nothing that it needs an answer to. */
-export type WriterEvent =
-  /** InfluxDB has answered for so many lines, live or from the spool. */
-  | { readonly kind: 'written'; readonly lines: number; readonly durationMs: number }
-  /** InfluxDB takes nothing at the moment; told for the first failure and for each further attempt. */
-  | {
-      readonly kind: 'unavailable';
-      readonly reason: string;
-      readonly attempt: number;
-      /** It will not until somebody mends account, database or address. */
-      readonly isMisconfigured: boolean;
-      readonly retryInMs: number;
-    }
-  /** InfluxDB takes lines again. */
-  | { readonly kind: 'available' }
-  | { readonly kind: 'spooled'; readonly lines: number }
-  /** Lines from the spool are in InfluxDB. */
-  | { readonly kind: 'replayed'; readonly lines: number }
-  /** Neither InfluxDB nor the spool took these lines; whoever wrote them was told by the same error. */
-  | { readonly kind: 'rejected'; readonly lines: number; readonly error: SpoolError }
-  /** The spool could not be read, or a delivered part not be deleted; it is tried again. */
-  | { readonly kind: 'replay-failed'; readonly error: Error };
-
-/** How telemetry is gathered and written. */
-export interface TelemetryWriterOptions {
-  readonly influx: Pick<Influx, 'write'>;
-  /** Opened by the caller, who closes it after the writer. */
-  readonly spool: Spool;
-  /** A batch with so many lines, or so many bytes, waits for no more. */
-  readonly maxBatchLines: number;
-  readonly maxBatchBytes: number;
-  /** A line waits at most so long for others. */
-  readonly maxDelayMs: number;
-  /** Live requests under way at once; the replay has one more. */
-  readonly maxRequests: number;
-  /** Bytes of lines in memory; more are rejected. */
-  readonly maxHeldBytes: number;
-  /** Takes a line that InfluxDB will never take. Told again where the process is killed during a replay. */
-  readonly onRefused: (line: string, reason: string) => void;
-  readonly onEvent: (event: WriterEvent) => void;
-}
+import type { SpoolChunk } from './spool.ts';
+import type { StoredIn, TelemetryWriterOptions } from './telemetry-writer-options.ts';
 
 /** Lines that are written together. */
 export interface LineBatch {
@@ -112,7 +68,8 @@ export class TelemetryWriter {
   /** Begins to replay what an earlier process has left in the spool. */
   constructor(options: TelemetryWriterOptions) {
     this.#options = options;
-    this.#startReplay();
+    if (options.replayAfter === undefined) this.#startReplay();
+    else void options.replayAfter.then(() => this.#startReplay());
   }
 
   /** Whether InfluxDB answered the last request. */
@@ -342,8 +299,9 @@ export class TelemetryWriter {
     // What is kept from the last attempt must not keep its segment beyond the age limit.
     await spool.expire();
     do {
-      const replay = (this.#replay ??= await this.#nextReplay(maxBatchBytes));
-      if (replay === undefined) break;
+      const next = (this.#replay ??= await this.#nextReplay(maxBatchBytes));
+      if (next === undefined) break;
+      const replay = this.#wantedOf(next);
       const left = await this.#deliver(replay.left);
       if (left.length > 0) {
         this.#replay = { ...replay, left };
@@ -355,6 +313,17 @@ export class TelemetryWriter {
     } while (!this.#isClosing && !this.#isAway);
     // What could not be read had been the trial.
     if (this.#probeTimer === undefined && spool.isEmpty) this.#isAway = this.#abort.signal.aborted;
+  }
+
+  #wantedOf(replay: Replay): Replay {
+    const { isWanted, onEvent } = this.#options;
+    if (isWanted === undefined) return replay;
+    const left = replay.left
+      .map(({ text }) => together(splitLines(text).filter(isWanted)))
+      .filter(({ count }) => count > 0);
+    const leftOut = countOf(replay.left) - countOf(left);
+    if (leftOut > 0) onEvent({ kind: 'left-out', lines: leftOut });
+    return { ...replay, left, count: replay.count - leftOut };
   }
 
   async #nextReplay(maxBytes: number): Promise<Replay | undefined> {

@@ -7,6 +7,7 @@ import {
   lastWords,
   ManagedProcess,
   MAX_CONNECTIONS,
+  MAX_QUEUED_MESSAGES,
   ProcessLedger,
   StateFolder,
   type Secrets,
@@ -307,9 +308,12 @@ function serviceEnvironment(
 }
 
 function ingestionEnvironment(folder: StateFolder): Readonly<Record<string, string>> {
-  const { MUSTER_DEVICE_MESSAGES_PER_SECOND: quota } = process.env;
+  const { MUSTER_DEVICE_MESSAGES_PER_SECOND: quota, MUSTER_BROKER_MAX_QUEUED_BYTES: queuedBytes } = process.env;
   return {
     MUSTER_SPOOL_FOLDER: folder.folder('spool'),
+    // Brokers that the environment names have limits of their own.
+    MUSTER_BROKER_MAX_QUEUED_MESSAGES: process.env['MUSTER_BROKER_MAX_QUEUED_MESSAGES'] ?? String(MAX_QUEUED_MESSAGES),
+    ...(queuedBytes === undefined ? {} : { MUSTER_BROKER_MAX_QUEUED_BYTES: queuedBytes }),
     ...(quota === undefined ? {} : { MUSTER_DEVICE_MESSAGES_PER_SECOND: quota }),
   };
 }
