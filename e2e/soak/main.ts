@@ -38,7 +38,10 @@ function choose(args: readonly string[]): Chosen {
   const { values, positionals } = parseArgs({ args: [...args], options, allowPositionals: true });
   const names = positionals.length === 0 ? Object.keys(SCENARIOS) : positionals;
   return {
-    scenarios: names.map((name) => [name, SCENARIOS[name] ?? usage(`there is no scenario ${JSON.stringify(name)}`)]),
+    scenarios: names.map((name) => {
+      const scenario = Object.hasOwn(SCENARIOS, name) ? SCENARIOS[name] : undefined;
+      return [name, scenario ?? usage(`there is no scenario ${JSON.stringify(name)}`)];
+    }),
     options: {
       minutes: positive('minutes', values.minutes),
       perSecond: positive('rate', values.rate) ?? DEFAULT_PER_SECOND,

@@ -25,7 +25,7 @@ export interface Scenario {
 }
 
 /** What all scenarios under load have in common, by how long they are: warm-up, rows of the table, growth of memory. */
-export function scaleOf({ minutes }: Pick<SoakOptions, 'minutes'>): {
+function scaleOf({ minutes }: Pick<SoakOptions, 'minutes'>): {
   readonly warmUpMs: number;
   readonly stretchMs: number;
   readonly maxGrowthShare: number;
