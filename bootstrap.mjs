@@ -310,6 +310,9 @@ async function main() {
     case 'bench':
       await runScript('jiti/lib/jiti-cli.mjs', ['e2e/bench/main.ts', ...rest]);
       return;
+    case 'soak':
+      await runScript('jiti/lib/jiti-cli.mjs', ['e2e/soak/main.ts', ...rest]);
+      return;
     case 'dev':
       process.argv = [...process.argv.slice(0, 2), 'up', '--watch', ...rest];
       break;

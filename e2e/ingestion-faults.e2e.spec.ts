@@ -5,6 +5,7 @@ import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { freePort, influxdbSource, startInfluxdb, type ManagedProcess } from '@muster/engines';
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
+import { ingestionFigures } from './ingestion-figures.ts';
 import { NumberedSender } from './numbered-sender.ts';
 import { curl, psql, publish, StartedSystem, stateFolder } from './system.ts';
 
@@ -104,13 +105,8 @@ async function expectAll(device: string, sent: number): Promise<void> {
   });
 }
 
-/** A figure of ingestion's metrics, the sum over its labels. */
 async function figure(name: string): Promise<number> {
-  const text = await (await fetch(`http://127.0.0.1:${metricsPort}/metrics`)).text();
-  const values = text
-    .split('\n')
-    .filter((line) => line.startsWith(`muster_ingestion_${name}`) && !line.startsWith('#'));
-  return values.reduce((sum, line) => sum + Number(line.slice(line.lastIndexOf(' ') + 1)), 0);
+  return (await ingestionFigures(`http://127.0.0.1:${metricsPort}`, [name]))[name] ?? 0;
 }
 
 describe('none of the messages that the broker took at QoS 1 is missing, and none is there twice', () => {

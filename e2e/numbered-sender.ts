@@ -16,7 +16,8 @@ const BEGAN_BEFORE_MS = 3_600_000;
 export class NumberedSender {
   #sent = 0;
   #isStopped = false;
-  readonly #beginMs = Date.now() - BEGAN_BEFORE_MS;
+  /** The device time of its message n is n milliseconds later. */
+  readonly beginMs = Date.now() - BEGAN_BEFORE_MS;
   readonly #done: Promise<void>;
 
   private constructor(
@@ -54,7 +55,7 @@ export class NumberedSender {
         numbers.map(async (seq) =>
           this.client.publishAsync(
             `devices/${this.device}/telemetry`,
-            JSON.stringify({ temp: seq, ts: this.#beginMs + seq, session: 1, seq }),
+            JSON.stringify({ temp: seq, ts: this.beginMs + seq, session: 1, seq }),
             { qos: 1 },
           ),
         ),

@@ -9,6 +9,7 @@ const BENCHMARKS: Readonly<Record<string, () => Promise<{ measure: () => Promise
   digest: () => import('./digest.ts'),
   ingestion: () => import('./ingestion.ts'),
   'ingestion-profile': () => import('./ingestion-profile.ts'),
+  'ingestion-receive': () => import('./ingestion-receive.ts'),
   'ingestion-scale': () => import('./ingestion-scale.ts'),
   presence: () => import('./presence.ts'),
 };

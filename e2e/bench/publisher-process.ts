@@ -60,7 +60,7 @@ class Line {
 /** What goes out within one slot, by connection. */
 type Slot = readonly (readonly Buffer[])[];
 
-/** Sends telemetry at a rate, from frames that were made before. */
+/** Sends telemetry at a rate. */
 class Publisher {
   /** What each device counted last. */
   #seq: number[] = [];
@@ -70,8 +70,9 @@ class Publisher {
   async publish(traffic: Traffic, tell: (message: FromPublisher) => void): Promise<void> {
     const { qos, perSecond, durationMs } = traffic;
     const count = Math.floor((perSecond * durationMs) / 1_000);
-    const { slots, startAtMs } = this.#framesInTime(traffic, count);
-    tell({ kind: 'built' });
+    const { slots, startAtMs } =
+      traffic.framesAreMade === 'before' ? this.#slotsInTime(traffic, count) : this.#slotsAsTheyAreDue(traffic, count);
+    tell({ kind: 'built', startAtMs });
     const before = this.#acknowledged();
     await delay(Math.max(0, startAtMs - Date.now()));
     const lateMs = await this.#send(slots, startAtMs);
@@ -82,55 +83,69 @@ class Publisher {
   }
 
   /** Device times are the times at which the messages go out, so all frames must be made before the first is sent. */
-  #framesInTime(traffic: Traffic, count: number): { readonly slots: readonly Slot[]; readonly startAtMs: number } {
+  #slotsInTime(traffic: Traffic, count: number): { readonly slots: readonly Slot[]; readonly startAtMs: number } {
     for (let leadMs = LEAD_MS + count / 100; ; leadMs *= 2) {
       const startAtMs = Date.now() + leadMs;
       const seq = [...this.#seq];
-      const slots = this.#frames(traffic, startAtMs, count, seq);
+      const slots = [...this.#slots(traffic, startAtMs, count, seq)];
       if (Date.now() >= startAtMs) continue;
       this.#seq = seq;
       return { slots, startAtMs };
     }
   }
 
-  #frames(
+  #slotsAsTheyAreDue(traffic: Traffic, count: number): { readonly slots: Iterable<Slot>; readonly startAtMs: number } {
+    const startAtMs = Date.now() + LEAD_MS;
+    return { slots: this.#slots(traffic, startAtMs, count, this.#seq), startAtMs };
+  }
+
+  *#slots(
     { topicRoot, devices, perSecond, durationMs, qos }: Traffic,
     startAtMs: number,
     count: number,
     seqs: number[],
-  ): Slot[] {
-    const slots = Array.from({ length: Math.ceil(durationMs / SLOT_MS) }, () => this.lines.map((): Buffer[] => []));
-    for (let index = 0; index < count; index += 1) {
-      const device = index % devices;
-      const seq = (seqs[device] ?? FIRST_SEQ) + 1;
-      seqs[device] = seq;
-      const afterMs = (index * 1_000) / perSecond;
-      // A device stays on its connection: its messages keep their order.
-      const lineIndex = device % this.lines.length;
-      const frame = generate({
-        ...{ cmd: 'publish', topic: topicOf(topicRoot, device), qos, retain: false, dup: false },
-        payload: payloadOf(index, Math.floor(startAtMs + afterMs), seq),
-        ...(qos === 0 ? {} : { messageId: this.lines[lineIndex]?.nextPacketId() ?? 0 }),
-      });
-      slots[Math.floor(afterMs / SLOT_MS)]?.[lineIndex]?.push(frame);
+  ): Generator<Slot> {
+    const slotCount = Math.ceil(durationMs / SLOT_MS);
+    let index = 0;
+    for (let slot = 0; slot < slotCount; slot += 1) {
+      const frames = this.lines.map((): Buffer[] => []);
+      for (; index < count; index += 1) {
+        const afterMs = (index * 1_000) / perSecond;
+        if (Math.floor(afterMs / SLOT_MS) > slot) break;
+        const device = index % devices;
+        const seq = (seqs[device] ?? FIRST_SEQ) + 1;
+        seqs[device] = seq;
+        // A device stays on its connection: its messages keep their order.
+        const lineIndex = device % this.lines.length;
+        const frame = generate({
+          ...{ cmd: 'publish', topic: topicOf(topicRoot, device), qos, retain: false, dup: false },
+          payload: payloadOf(index, Math.floor(startAtMs + afterMs), seq),
+          ...(qos === 0 ? {} : { messageId: this.lines[lineIndex]?.nextPacketId() ?? 0 }),
+        });
+        frames[lineIndex]?.push(frame);
+      }
+      yield frames.map((ofLine) => (ofLine.length === 0 ? [] : [Buffer.concat(ofLine)]));
     }
-    return slots.map((slot) => slot.map((frames) => (frames.length === 0 ? [] : [Buffer.concat(frames)])));
   }
 
   /** Answers by how many milliseconds the latest of it was late. */
-  async #send(slots: readonly Slot[], startAtMs: number): Promise<number> {
-    let next = 0;
+  async #send(slots: Iterable<Slot>, startAtMs: number): Promise<number> {
+    const coming = slots[Symbol.iterator]();
+    let sent = 0;
     let lateMs = 0;
     await new Promise<void>((resolve) => {
       const timer = setInterval(() => {
         const dueMs = Date.now() - startAtMs;
-        for (; next < slots.length && next * SLOT_MS <= dueMs; next += 1) {
-          lateMs = Math.max(lateMs, dueMs - next * SLOT_MS);
-          slots[next]?.forEach(([frames], index) => frames !== undefined && this.lines[index]?.socket.write(frames));
+        for (; sent * SLOT_MS <= dueMs; sent += 1) {
+          const next = coming.next();
+          if (next.done === true) {
+            clearInterval(timer);
+            resolve();
+            return;
+          }
+          lateMs = Math.max(lateMs, dueMs - sent * SLOT_MS);
+          next.value.forEach(([frames], index) => frames !== undefined && this.lines[index]?.socket.write(frames));
         }
-        if (next < slots.length) return;
-        clearInterval(timer);
-        resolve();
       }, 1);
     });
     while (this.lines.some(({ socket }) => socket.writableLength > 0)) await delay(1);

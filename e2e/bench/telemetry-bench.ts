@@ -4,6 +4,8 @@ import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { deviceId } from '@muster/contract';
 import { discover, openDatabase } from '@muster/database';
+import { freePort } from '@muster/engines';
+import { ingestionFigures } from '../ingestion-figures.ts';
 import { publish, StartedSystem, stateFolder } from '../system.ts';
 import { say } from './figures.ts';
 import { processorMs, residentBytes } from './processor.ts';
@@ -18,6 +20,7 @@ import {
 
 const ROOT = path.join(import.meta.dirname, '../..');
 const PROBE_LIMIT_MS = 60_000;
+const QUERY_LIMIT_MS = 60_000;
 const POLL_MS = 100;
 const STALLED_MS = 20_000;
 /** InfluxDB has everything before PostgreSQL has the last readings of it: a process is done when it is nearly idle. */
@@ -29,6 +32,8 @@ const IDLE_MS = 5_000;
 /** Figures of the broker and of ingestion come every 10 s. */
 const STATISTICS_MS = 21_000;
 const AT_ONCE = 10_000;
+/** A query for more telemetry than this at once would keep InfluxDB from what it is measured by. */
+const COUNT_AT_ONCE_MS = 60_000;
 
 /** Who takes telemetry from the broker into InfluxDB. */
 export interface Consumer {
@@ -77,17 +82,19 @@ export class TelemetryBench {
   private constructor(
     readonly system: StartedSystem,
     private readonly publisher: ChildProcess,
+    private readonly metricsPort: number,
   ) {}
 
   /** Starts the system, whose ingestion knows so many devices when this resolves. */
-  static async start(devices: number): Promise<TelemetryBench> {
+  static async start(devices: number, tell: (line: string) => void = say): Promise<TelemetryBench> {
     // A thousand devices send what ten thousand would: their pace is not what is measured.
     process.env['MUSTER_DEVICE_MESSAGES_PER_SECOND'] = '1000000';
-    say('starting the system');
-    const system = await StartedSystem.start(['--devices', '0', '--dir', stateFolder()]);
+    tell('starting the system');
+    const port = await freePort();
+    const system = await StartedSystem.start(['--devices', '0', '--port', `ingestion=${port}`, '--dir', stateFolder()]);
     const jiti = path.join(ROOT, 'node_modules/jiti/lib/jiti-cli.mjs');
     const publisher = fork(jiti, [path.join(import.meta.dirname, 'publisher-process.ts')], { cwd: ROOT });
-    const bench = new TelemetryBench(system, publisher);
+    const bench = new TelemetryBench(system, publisher, port);
     try {
       await bench.#acquaint(devices);
     } catch (error) {
@@ -121,8 +128,38 @@ export class TelemetryBench {
     return residentBytes(pid);
   }
 
+  /** Figures of ingestion's metrics as they stand, each the sum over its labels. */
+  async figures<Name extends string>(names: readonly Name[]): Promise<Readonly<Record<Name, number>>> {
+    return ingestionFigures(`http://127.0.0.1:${this.metricsPort}`, names);
+  }
+
+  /** Begins to send traffic as soon as the publisher is ready; when the broker has all of it, `sent` resolves. */
+  async send(traffic: Traffic): Promise<{ readonly startAtMs: number; readonly sent: Promise<TrafficReport> }> {
+    const { startAtMs } = await this.#tell(traffic);
+    return { startAtMs, sent: this.#answer('sent').then(({ report }) => report) };
+  }
+
+  /** Points that InfluxDB has of some traffic, and how many numbers: of each device, each counts once. */
+  async storedOf(
+    { measurement }: Pick<Consumer, 'measurement'>,
+    { startAtMs, endedAtMs }: Pick<TrafficReport, 'startAtMs' | 'endedAtMs'>,
+  ): Promise<{ readonly numbers: number; readonly points: number }> {
+    const total = { numbers: 0, points: 0 };
+    for (let fromMs = startAtMs; fromMs <= endedAtMs; fromMs += COUNT_AT_ONCE_MS) {
+      const toMs = Math.min(fromMs + COUNT_AT_ONCE_MS, endedAtMs + 1);
+      const rows = await this.#query(
+        `SELECT count(distinct("seq")), count("seq") FROM "${measurement}" WHERE time >= ${fromMs}ms AND time < ${toMs}ms GROUP BY "device"`,
+      );
+      for (const [, numbers = 0, points = 0] of rows) {
+        total.numbers += numbers;
+        total.points += points;
+      }
+    }
+    return total;
+  }
+
   /** Sends traffic and waits until InfluxDB has all of it, or gets no more. */
-  async phase(consumer: Consumer, traffic: Omit<Traffic, 'topicRoot'>): Promise<Phase> {
+  async phase(consumer: Consumer, traffic: Omit<Traffic, 'topicRoot' | 'framesAreMade'>): Promise<Phase> {
     const pids = {
       consumer: consumer.pid,
       broker: this.system.pidOf('mosquitto-0'),
@@ -140,10 +177,10 @@ export class TelemetryBench {
       peakResidentBytes = Math.max(peakResidentBytes, residentBytes(consumer.pid));
     }, MEMORY_INTERVAL_MS);
     try {
-      await this.#tell({ ...traffic, topicRoot: consumer.topicRoot });
+      const { sent } = await this.send({ ...traffic, topicRoot: consumer.topicRoot, framesAreMade: 'before' });
       const before = used();
-      const { report } = await this.#answer('sent');
-      const { stored, storedAtMs } = await this.#stored(consumer.measurement, report);
+      const report = await sent;
+      const { stored, storedAtMs } = await this.whenStored(consumer, report);
       await whenIdle(consumer.pid);
       const after = used();
       const us = (name: keyof Phase['us']): number => ((after[name] - before[name]) * 1_000) / report.count;
@@ -158,6 +195,22 @@ export class TelemetryBench {
       };
     } finally {
       clearInterval(memory);
+    }
+  }
+
+  /** Waits until InfluxDB has all points of some traffic, or gets no more; answers how many, and since when. */
+  async whenStored(
+    { measurement }: Pick<Consumer, 'measurement'>,
+    report: TrafficReport,
+  ): Promise<{ readonly stored: number; readonly storedAtMs: number }> {
+    let stored = 0;
+    let changedAtMs = Date.now();
+    for (;;) {
+      const now = await this.#count(measurement, report.startAtMs, report.endedAtMs + 1);
+      if (now !== stored) changedAtMs = Date.now();
+      stored = now;
+      if (stored >= report.count || Date.now() - changedAtMs > STALLED_MS) return { stored, storedAtMs: changedAtMs };
+      await delay(POLL_MS);
     }
   }
 
@@ -190,14 +243,14 @@ export class TelemetryBench {
     await this.whenReads(this.ingestion);
   }
 
-  /** Resolves when the publisher has made all frames, before the first is sent. */
-  async #tell(traffic: Traffic): Promise<void> {
+  /** Resolves when the publisher is ready, before it sends the first message. */
+  async #tell(traffic: Traffic): Promise<{ readonly startAtMs: number }> {
     const { broker } = this.system.address;
     const { hostname: host, port } = new URL(broker.urls[0] ?? '');
     const { username, password } = broker;
     const message: ToPublisher = { broker: { host, port: Number(port), username, password }, traffic };
     this.publisher.send(message);
-    await this.#answer('built');
+    return this.#answer('built');
   }
 
   async #answer<Kind extends FromPublisher['kind']>(kind: Kind): Promise<Extract<FromPublisher, { kind: Kind }>> {
@@ -214,19 +267,6 @@ export class TelemetryBench {
     }
   }
 
-  /** Waits until InfluxDB has all points, or gets no more. */
-  async #stored(measurement: string, report: TrafficReport): Promise<{ stored: number; storedAtMs: number }> {
-    let stored = 0;
-    let changedAtMs = Date.now();
-    for (;;) {
-      const now = await this.#count(measurement, report.startAtMs, report.endedAtMs + 1);
-      if (now !== stored) changedAtMs = Date.now();
-      stored = now;
-      if (stored >= report.count || Date.now() - changedAtMs > STALLED_MS) return { stored, storedAtMs: changedAtMs };
-      await delay(POLL_MS);
-    }
-  }
-
   /** Points with device times between two moments. */
   async #count(measurement: string, fromMs: number, toMs: number): Promise<number> {
     return (
@@ -238,19 +278,26 @@ export class TelemetryBench {
 
   /** The one value that a query gives; undefined where it gives none. */
   async #value(query: string): Promise<number | undefined> {
+    const [row] = await this.#query(query);
+    return row?.[1];
+  }
+
+  /** The rows that a query gives, of all series: each a time and its values. */
+  async #query(query: string): Promise<readonly (readonly number[])[]> {
     const { url, database, username, password } = this.system.address.influxdb;
     const answer = await fetch(`${url}/query?db=${database}&epoch=ms&q=${encodeURIComponent(query)}`, {
       headers: { authorization: `Basic ${Buffer.from(`${username}:${password}`).toString('base64')}` },
+      signal: AbortSignal.timeout(QUERY_LIMIT_MS),
     });
     const { results } = (await answer.json()) as {
-      readonly results: readonly { readonly series?: readonly { readonly values: readonly [number, number][] }[] }[];
+      readonly results: readonly { readonly series?: readonly { readonly values: readonly number[][] }[] }[];
     };
-    return results[0]?.series?.[0]?.values[0]?.[1];
+    return (results[0]?.series ?? []).flatMap(({ values }) => values);
   }
 }
 
 /** Resolves when a process has next to nothing to do, or does not come to that within a minute. */
-async function whenIdle(pid: number): Promise<void> {
+export async function whenIdle(pid: number): Promise<void> {
   const deadlineMs = Date.now() + SETTLE_LIMIT_MS;
   for (let usedMs = SETTLE_MS; usedMs > SETTLE_MS * SETTLED_SHARE && Date.now() < deadlineMs;) {
     const before = processorMs(pid);

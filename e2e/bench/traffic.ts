@@ -6,6 +6,8 @@ export interface Traffic {
   readonly perSecond: number;
   readonly durationMs: number;
   readonly qos: 0 | 1;
+  /** Frames that are made before cost the sender nothing while it is measured; those of ten minutes take no memory if made meanwhile. */
+  readonly framesAreMade: 'before' | 'meanwhile';
 }
 
 /** How sending went. Times are milliseconds since 1970; a message has the time at which it was due as its device time. */
@@ -31,8 +33,9 @@ export interface ToPublisher {
   readonly traffic: Traffic;
 }
 
-/** What it answers: all frames are made and nothing has been sent; and then, how sending went. */
-export type FromPublisher = { readonly kind: 'built' } | { readonly kind: 'sent'; readonly report: TrafficReport };
+/** What it answers: it is ready, nothing has been sent, and from when on it will; and then, how sending went. */
+export type FromPublisher =
+  { readonly kind: 'built'; readonly startAtMs: number } | { readonly kind: 'sent'; readonly report: TrafficReport };
 
 /** The id of a device; all have the same length. */
 export function benchDevice(index: number): string {
