@@ -4,8 +4,11 @@ import { ProtocolError } from './protocol-error.ts';
 /** The largest Receive Maximum that MQTT has (MQTT 5, section 3.1.2.11.3): with less, round trips bound QoS 1 (B1). */
 export const RECEIVE_MAXIMUM = 65_535;
 
-/** A power of two, so that a slot is a few bits of a number that only grows. */
-const SLOTS = 65_536;
+/**
+ * Twice as many as a broker may send: Mosquitto 2.0.11 sends two more for each acknowledgement on a session that it has
+ * resumed. A power of two, so that a slot is a few bits of a number that only grows.
+ */
+const SLOTS = 131_072;
 const PUBACK = 0x40;
 const PUBACK_BYTES = 4;
 
@@ -35,13 +38,21 @@ export class AcknowledgementWindow {
     return this.#unacknowledged;
   }
 
+  /** Whether the broker has sent more than it may: nothing more is to be read for now. */
+  get isOverfull(): boolean {
+    return this.#unacknowledged > RECEIVE_MAXIMUM;
+  }
+
   /**
    * Takes a message up; answers the slot by which it is settled, which is free again when its turn has been.
    * @throws ProtocolError `receive-maximum-exceeded`
    */
   add(packetId: number): number {
-    if (this.#unacknowledged === RECEIVE_MAXIMUM)
-      throw new ProtocolError('receive-maximum-exceeded', `more than ${RECEIVE_MAXIMUM} messages at once`);
+    if (this.#taken === SLOTS)
+      throw new ProtocolError(
+        'receive-maximum-exceeded',
+        `${SLOTS} messages at once, where ${RECEIVE_MAXIMUM} are the most`,
+      );
     this.#unacknowledged += 1;
     const slot = (this.#first + this.#taken) % SLOTS;
     this.#taken += 1;

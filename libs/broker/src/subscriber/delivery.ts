@@ -23,6 +23,11 @@ export class Hand {
     return this.#isLost;
   }
 
+  /** Whether so much is in hand that nothing more is to be read for now. */
+  get isOverfull(): boolean {
+    return !this.#isLost && this.#window.isOverfull;
+  }
+
   /**
    * Takes up a message, by its packet id or 0; answers its slot, or undefined where it is one at QoS 0 too many.
    * @throws ProtocolError `receive-maximum-exceeded`

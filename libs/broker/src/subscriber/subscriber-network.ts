@@ -66,6 +66,8 @@ export class SubscriberNetwork {
   #deadline: NodeJS.Timeout | undefined;
   #keepAlive: NodeJS.Timeout | undefined;
   #pause: NodeJS.Timeout | undefined;
+  /** Nothing is read until something is settled: TCP tells the broker to wait, where Receive Maximum does not. */
+  #isHeldBack = false;
   #messages: InboundMessage[] = [];
   #slots: number[] = [];
   #readMessages = 0;
@@ -109,6 +111,7 @@ export class SubscriberNetwork {
   /** Takes no more messages, waits for those in hand at most `drainMs`, publishes the status, sends DISCONNECT 0x00. */
   async leave(drainMs: number): Promise<void> {
     this.#isTaking = false;
+    this.#goOnReading();
     // What is left in hand stays with the broker.
     if (this.inHand > 0)
       await within(new Promise<void>((resolve) => (this.#drained = resolve)), drainMs).catch(() => undefined);
@@ -146,6 +149,10 @@ export class SubscriberNetwork {
       return true;
     }
     this.#deliver();
+    if (this.#isTaking && this.#hand.isOverfull && !this.#isHeldBack) {
+      this.#isHeldBack = true;
+      this.#socket.pause();
+    }
     const pauseMs = this.#pace.pauseAfter(this.#readMessages, byteCount < roomBytes, performance.now());
     if (pauseMs > 0 && this.#pause === undefined) this.#pauseReading(pauseMs);
     return true;
@@ -155,8 +162,14 @@ export class SubscriberNetwork {
     this.#socket.pause();
     this.#pause = setTimeout(() => {
       this.#pause = undefined;
-      this.#socket.resume();
+      if (!this.#isHeldBack) this.#socket.resume();
     }, pauseMs);
+  }
+
+  #goOnReading(): void {
+    if (!this.#isHeldBack) return;
+    this.#isHeldBack = false;
+    if (this.#pause === undefined) this.#socket.resume();
   }
 
   #takeMessage(message: InboundMessage, packetId: number): void {
@@ -294,7 +307,8 @@ export class SubscriberNetwork {
   /** By ticks and not by the clock: a process that stood still has not listened, and what came meanwhile is read first. */
   #tick(): void {
     this.#ticks += 1;
-    this.#silentTicks += 1;
+    // Who does not read hears nothing.
+    if (!this.#isHeldBack) this.#silentTicks += 1;
     if (this.#silentTicks >= SILENT_TICKS) {
       this.#fail(new BrokerError('no-answer', `${this.#options.broker.name} does not answer pings`));
     } else if (this.#ticks % TICKS_BETWEEN_PINGS === 0) {
@@ -321,6 +335,7 @@ export class SubscriberNetwork {
   #acknowledge(): void {
     const bytes = this.#hand.takeAcknowledgements();
     if (bytes !== undefined) this.#write(bytes);
+    if (!this.#hand.isOverfull) this.#goOnReading();
   }
 
   #write(bytes: Buffer): void {
@@ -334,7 +349,11 @@ export class SubscriberNetwork {
     clearTimeout(this.#deadline);
     const { name, url } = this.#options.broker;
     const message = `${name} at ${url} ${what} within ${timeoutMs} ms`;
-    this.#deadline = setTimeout(() => this.#fail(new BrokerError('no-answer', message)), timeoutMs);
+    this.#deadline = setTimeout(() => {
+      // What it has said meanwhile is not read yet.
+      if (this.#isHeldBack) this.#limit(timeoutMs, what);
+      else this.#fail(new BrokerError('no-answer', message));
+    }, timeoutMs);
   }
 
   #refusal(code: BrokerErrorCode, what: string, reasonCode: number, reason?: string): BrokerError {
@@ -367,7 +386,7 @@ export class SubscriberNetwork {
     this.#hand.lose();
     clearTimeout(this.#deadline);
     clearInterval(this.#keepAlive);
-    if (this.#pause !== undefined) {
+    if (this.#pause !== undefined || this.#isHeldBack) {
       // Whoever does not read does not learn that the other side has left.
       clearTimeout(this.#pause);
       this.#socket.resume();
