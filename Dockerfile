@@ -17,7 +17,8 @@ RUN PRISMA_SCHEMA_ENGINE_BINARY=$(command -v node) npx prisma generate --config 
 FROM node:24-bookworm-slim
 LABEL org.opencontainers.image.title="Muster" \
       org.opencontainers.image.description="Fleet monitor for MQTT devices"
-ENV NODE_ENV=production MUSTER_HTTP_HOST=0.0.0.0 MUSTER_HTTP_PORT=8080
+# Each thread of Node would keep memory of its own (mallopt(3)).
+ENV NODE_ENV=production MALLOC_ARENA_MAX=2 MUSTER_HTTP_HOST=0.0.0.0 MUSTER_HTTP_PORT=8080
 COPY --from=build /src/dist /app
 # A volume that is mounted here gets its owner.
 RUN install -d -o node -g node -m 700 /spool
