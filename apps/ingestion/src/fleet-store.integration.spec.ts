@@ -90,6 +90,25 @@ describe('what ingestion writes to PostgreSQL', () => {
     }
   });
 
+  it('writes at once what a device does that was not heard for a while, and what it does often together', async () => {
+    const store = new FleetStore(database, () => undefined);
+    const device = known('often');
+    const messages = async (): Promise<bigint | undefined> =>
+      (await database.deviceActivity.findUnique({ where: { device: device.id } }))?.messages;
+    takes(store, device, 1, t0);
+    expect((await store.flush(t0, 2_000)).rows).toBe(2);
+    expect(await messages()).toBe(1n);
+    takes(store, device, 2, t0 + 500);
+    // Its reading is not to wait.
+    expect((await store.flush(t0 + 500, 2_000)).rows).toBe(1);
+    expect([await lastOf(device.id), await messages()]).toEqual([2, 1n]);
+    takes(store, device, 3, t0 + 1_999);
+    await store.flush(t0 + 1_999, 2_000);
+    expect(await messages()).toBe(1n);
+    await store.flush(t0 + 2_000, 2_000);
+    expect(await messages()).toBe(3n);
+  });
+
   it('counts no message twice where PostgreSQL goes away while rows that it refuses are looked for', async () => {
     const unstorable: unknown[] = [];
     const store = new FleetStore(database, (row) => unstorable.push(row));

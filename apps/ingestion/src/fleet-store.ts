@@ -77,8 +77,9 @@ export class FleetStore {
 
   /** Takes readings of a device. */
   learned(device: KnownDevice, readings: readonly Reading[], epochMs: number): void {
-    for (const [place, { metric, value, unit }] of readings.entries()) {
-      const newest = device.newest(metric, place);
+    let place = 0;
+    for (const { metric, value, unit } of readings) {
+      const newest = device.newest(metric, place++);
       if (newest === undefined || newest.epochMs > epochMs) continue;
       newest.value = value;
       newest.unit = unit;
@@ -135,12 +136,14 @@ export class FleetStore {
   /**
    * Writes all that was gathered. Each kind is written whether or not the others succeed: what PostgreSQL cannot take
    * now is kept for the next time, what it will never take is given up row by row.
+   * @param activityAgeMs what a device has done is written when the last time is so long ago: who sends rarely is seen at
+   *   once, and who sends often does not cost a row each time
    * @throws the first error that is not about the data
    */
-  async flush(nowMs: number): Promise<Flushed> {
+  async flush(nowMs: number, activityAgeMs = 0): Promise<Flushed> {
     const heard = new Set(this.#heard);
     const readings = new Set(this.#readings);
-    const activity = new Set(this.#activity(nowMs));
+    const activity = new Set(this.#activity(nowMs, activityAgeMs));
     // Read before what is written: what it vouches for is among it.
     const attention = [...this.#attention];
     this.#heard = new Set();
@@ -174,16 +177,18 @@ export class FleetStore {
   }
 
   /** What the devices have done, with what has not been written of it before; it is taken from them. */
-  #activity(nowMs: number): readonly Activity[] {
+  #activity(nowMs: number, minimumAgeMs: number): readonly Activity[] {
     const before = new Map(this.#unwritten.map((one) => [one.device, one]));
-    const devices = this.#devices;
-    this.#devices = [];
+    const isDue = (device: KnownDevice): boolean => nowMs - device.writtenAtMs >= minimumAgeMs;
+    const devices = this.#devices.filter(isDue);
+    this.#devices = this.#devices.filter((device) => !isDue(device));
     this.#unwritten = [];
     for (const device of devices) {
       const { heardAtMs, messages, bytes, broker } = device;
       const activity = { device, heardAtMs, messages, bytes, broker, figures: device.newFigures(nowMs) };
       device.heardAtMs = device.messages = device.bytes = 0;
       device.isUnwritten = false;
+      device.writtenAtMs = nowMs;
       before.set(device, together(before.get(device), activity));
     }
     return [...before.values()];

@@ -53,6 +53,8 @@ export class KnownDevice {
   broker = '';
   heardAtMs = 0;
   isUnwritten = false;
+  /** When that was written last. */
+  writtenAtMs = 0;
   #told = { lost: 0, duplicates: 0, dropped: 0 };
 
   constructor(

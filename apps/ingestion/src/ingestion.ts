@@ -29,6 +29,8 @@ const SESSION_EXPIRY_SECONDS = 7 * 24 * 3_600;
 /** Last readings are written so often; and the more rows they are, the more wait for each other, so that fewer are written. */
 const STORE_INTERVAL_MS = 200;
 const LONGEST_STORE_INTERVAL_MS = 700;
+/** What a device has done, and when it was heard, is judged in seconds. */
+const ACTIVITY_INTERVAL_MS = 2_000;
 const DRAIN_MS = 8_000;
 
 /** A message as it came, and whom it is to be settled with. */
@@ -158,7 +160,9 @@ export class Ingestion {
     listening?.received(messages.length);
     const reception = new Reception(delivery, listening);
     let [count, bytes] = [0, 0];
-    for (const [index, message] of messages.entries()) {
+    let index = -1;
+    for (const message of messages) {
+      index += 1;
       const received = { message, reception, index };
       if (isCanaryTopic(message.topic)) {
         this.#takeCanary(received);
@@ -319,7 +323,8 @@ export class Ingestion {
     store.took(device, { broker, bytes, heardAtMs: wasWaiting ? waitedHeardAtMs : receivedAtMs });
     store.learned(device, readings, epochMs);
     const outgoing = { reception, index, topic, qos, readings: readings.length };
-    this.#writes.write(outgoing, device.id, { ...telemetry, readings }, epochMs);
+    const admitted = readings === telemetry.readings ? telemetry : { ...telemetry, readings };
+    this.#writes.write(outgoing, device.id, admitted, epochMs);
   }
 
   #refused(line: string, reason: string, message: OutgoingMessage | undefined): void {
@@ -364,7 +369,7 @@ export class Ingestion {
       else if (device.quota.look(quota, nowMs) === 'ended') this.#runawayChanged(device, broker, 'ended');
     }
     try {
-      const { rows, tombstoned } = await store.flush(nowMs);
+      const { rows, tombstoned } = await store.flush(nowMs, this.#closing ? 0 : ACTIVITY_INTERVAL_MS);
       for (const device of tombstoned) this.#fleet.forget(device);
       return rows;
     } catch (error) {
