@@ -124,7 +124,8 @@ describe('a subscriber at a real broker', () => {
     expect(subscriber.inHand).toBe(1);
     deliveries[1]?.settleAll('acknowledge');
     await vi.waitFor(() => expect(subscriber.inHand).toBe(0));
-    expect(events.filter(({ kind }) => kind === 'connected')).toHaveLength(2);
+    // What waited comes before the answer to its SUBSCRIBE.
+    await vi.waitFor(() => expect(events.filter(({ kind }) => kind === 'connected')).toHaveLength(2));
   });
 
   it('waits at its end for what is in hand, and acknowledges it', async () => {
