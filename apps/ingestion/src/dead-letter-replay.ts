@@ -201,7 +201,8 @@ export class DeadLetterReplay {
         const why = { device: device.id, reason: 'refused-by-influxdb', detail: refusal.slice(0, 500) };
         return { kind: 'failed', letter, refusal: why };
       }
-      store.learned(device, admitted, epochMs);
+      device.learn(admitted, epochMs);
+      store.learned(device);
     }
     const [rest] = refusedParts(device.id, read.telemetry, excess);
     return rest === undefined ? { kind: 'stored', letter } : { kind: 'failed', letter, refusal: rest };

@@ -10,6 +10,7 @@ import { Influx, Spool } from '@muster/telemetry';
 import { Registry } from 'prom-client';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { DurableWrites } from './durable-writes.ts';
+import { KnownDevice } from './fleet.ts';
 import { IngestionMetrics } from './metrics.ts';
 import { Reception } from './reception.ts';
 
@@ -55,6 +56,7 @@ async function scene(maxBytes: number): Promise<{
   const writes = new DurableWrites({
     ...{ influx: new Influx(target), spool, metrics, logger: createLogger('test', 'silent') },
     tombstones: { has: (device) => tombstones.has(device), whenKnown: Promise.resolve() },
+    onDurable: () => undefined,
     onRefused: () => undefined,
   });
   closing.push(
@@ -71,7 +73,8 @@ async function scene(maxBytes: number): Promise<{
     const topic = `devices/${device}/telemetry`;
     const readings = [{ metric: 'temp', value, unit: undefined }];
     const telemetry = { readings, time: { kind: 'none' as const }, session: undefined, seq: undefined, rejected: [] };
-    writes.write({ reception, index: 0, topic, qos: 1, readings: 1 }, device, telemetry, value);
+    const message = { reception, index: 0, topic, qos: 1, readings: 1, bytes: 9, heardAtMs: 0 } as const;
+    writes.write({ ...message, device: new KnownDevice(device, []) }, telemetry, value);
   };
   return { tombstones, metrics, writes, settled, send };
 }

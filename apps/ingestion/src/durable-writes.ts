@@ -1,4 +1,4 @@
-import type { DeviceId, Telemetry } from '@muster/contract';
+import type { Telemetry } from '@muster/contract';
 import type { TombstoneSet } from '@muster/database';
 import type { Logger } from '@muster/service';
 import {
@@ -12,6 +12,8 @@ import {
   type Spool,
   type WriterEvent,
 } from '@muster/telemetry';
+import type { KnownDevice } from './fleet.ts';
+import type { StoredMessage } from './fleet-store.ts';
 import type { IngestionMetrics } from './metrics.ts';
 import type { Reception } from './reception.ts';
 
@@ -24,6 +26,11 @@ export interface OutgoingMessage {
   readonly qos: 0 | 1;
   /** How many readings are in its line. */
   readonly readings: number;
+  readonly device: KnownDevice;
+  /** Of its payload. */
+  readonly bytes: number;
+  /** See `StoredMessage`. */
+  readonly heardAtMs: number;
 }
 
 interface HeldMessage extends OutgoingMessage {
@@ -38,10 +45,13 @@ class MessageBatch {
   /** Neighbours are nearly always of one reception: each with the place from which on they are. */
   readonly #receptions: { readonly reception: Reception; readonly from: number }[] = [];
   readonly #topics: string[] = [];
-  /** Of each message: its place in its reception, its QoS, its readings, and the number of its line. */
+  readonly #devices: KnownDevice[] = [];
+  readonly #heardAtMs: number[] = [];
+  /** Of each message: its place in its reception, its QoS, its readings, its bytes, and the number of its line. */
   readonly #indexes = new NumberColumn();
   readonly #qos = new NumberColumn();
   readonly #readings = new NumberColumn();
+  readonly #bytes = new NumberColumn();
   readonly #lines = new NumberColumn();
   #latest: Reception | undefined;
 
@@ -52,25 +62,31 @@ class MessageBatch {
   }
 
   /** Adds the message of the line that was added last. */
-  add({ reception, index, topic, qos, readings }: OutgoingMessage): void {
+  add({ reception, index, topic, qos, readings, device, bytes, heardAtMs }: OutgoingMessage): void {
     if (reception !== this.#latest) {
       this.#latest = reception;
       this.#receptions.push({ reception, from: this.count });
     }
     this.#topics.push(topic);
+    this.#devices.push(device);
+    this.#heardAtMs.push(heardAtMs);
+    this.#bytes.push(bytes);
     this.#indexes.push(index);
     this.#qos.push(qos);
     this.#readings.push(readings);
     this.#lines.push(this.batch.lines.count - 1);
   }
 
-  /** Settles every message; answers how many readings they had, by broker. */
-  acknowledge(): ReadonlyMap<string, number> {
+  /** Tells and settles every message; answers how many readings they had, by broker. */
+  acknowledge(onDurable: DurableWritesParts['onDurable']): ReadonlyMap<string, number> {
     const sums = new Map<string, number>();
     this.#each((reception, from, to) => {
       const { broker } = reception.delivery;
       let sum = sums.get(broker) ?? 0;
       for (let at = from; at < to; at += 1) {
+        const device = this.#devices[at];
+        const bytes = this.#bytes.at(at);
+        if (device !== undefined) onDurable(device, { broker, bytes, heardAtMs: this.#heardAtMs[at] ?? 0 });
         reception.settle(this.#indexes.at(at), 'acknowledge');
         sum += this.#readings.at(at);
       }
@@ -84,7 +100,10 @@ class MessageBatch {
     const messages: HeldMessage[] = [];
     this.#each((reception, from, to) => {
       for (let at = from; at < to; at += 1) {
+        const device = this.#devices[at];
+        if (device === undefined) continue;
         messages.push({
+          ...{ device, bytes: this.#bytes.at(at), heardAtMs: this.#heardAtMs[at] ?? 0 },
           ...{ reception, index: this.#indexes.at(at), topic: this.#topics[at] ?? '' },
           ...{ qos: this.#qos.at(at) === 0 ? 0 : 1, readings: this.#readings.at(at) },
           line: this.batch.lines.line(this.#lines.at(at)),
@@ -114,6 +133,8 @@ export interface DurableWritesParts {
   readonly tombstones: Pick<TombstoneSet, 'has' | 'whenKnown'>;
   readonly metrics: IngestionMetrics;
   readonly logger: Logger;
+  /** Takes a message that is durable: it is acknowledged next. */
+  readonly onDurable: (device: KnownDevice, message: StoredMessage) => void;
   /** Takes a line that InfluxDB will never take, with its message where that is still known. */
   readonly onRefused: (line: string, reason: string, message: OutgoingMessage | undefined) => void;
 }
@@ -163,16 +184,17 @@ export class DurableWrites {
   }
 
   /** Takes a message, which has a reading, with what it says and when that was. */
-  write(message: OutgoingMessage, device: DeviceId, telemetry: Telemetry, epochMs: number): void {
+  write(message: OutgoingMessage, telemetry: Telemetry, epochMs: number): void {
+    const { id } = message.device;
     // What came before has found no room: nobody overtakes it.
     if (this.#held.length > 0 && message.qos > 0) {
-      this.#held.push({ ...message, line: telemetryLine(device, telemetry, epochMs) ?? '' });
+      this.#held.push({ ...message, line: telemetryLine(id, telemetry, epochMs) ?? '' });
       return;
     }
     try {
-      this.#gathered(message, this.#writer.addTelemetry(device, telemetry, epochMs));
+      this.#gathered(message, this.#writer.addTelemetry(id, telemetry, epochMs));
     } catch (error) {
-      this.#failed([{ ...message, line: telemetryLine(device, telemetry, epochMs) ?? '' }], error);
+      this.#failed([{ ...message, line: telemetryLine(id, telemetry, epochMs) ?? '' }], error);
     }
   }
 
@@ -201,7 +223,8 @@ export class DurableWrites {
     batch.stored.then(
       () => {
         this.#end(messages);
-        for (const [broker, readings] of messages.acknowledge()) this.#parts.metrics.readings.inc({ broker }, readings);
+        for (const [broker, readings] of messages.acknowledge(this.#parts.onDurable))
+          this.#parts.metrics.readings.inc({ broker }, readings);
         if (this.#held.length > 0) this.#retry();
       },
       (error: unknown) => {

@@ -23,9 +23,9 @@ function known(id: string): KnownDevice {
 
 /** A message of a device with one reading. */
 function takes(store: FleetStore, device: KnownDevice, value: number | string | boolean, epochMs: number): void {
-  store.took(device, { broker: 'mosquitto-0', bytes: 10, heardAtMs: epochMs });
   const metric = { number: 'temp', string: 'note', boolean: 'door' }[typeof value as 'number' | 'string' | 'boolean'];
-  store.learned(device, [{ metric, value, unit: undefined }], epochMs);
+  device.learn([{ metric, value, unit: undefined }], epochMs);
+  store.stored(device, { broker: 'mosquitto-0', bytes: 10, heardAtMs: epochMs });
 }
 
 async function lastOf(device: string): Promise<number | null | undefined> {
@@ -76,7 +76,8 @@ describe('what ingestion writes to PostgreSQL', () => {
       const device = known(`text-${index}`);
       takes(store, device, text, t0);
       takes(store, device, index % 2 === 0, t0);
-      store.learned(device, [{ metric: 'temp', value: -1.5e-7 * index, unit: text }], t0 + 0.25);
+      device.learn([{ metric: 'temp', value: -1.5e-7 * index, unit: text }], t0 + 0.25);
+      store.learned(device);
     }
     await store.flush(Date.now());
     const rows = await database.lastReading.findMany({ where: { device: { startsWith: 'text-' } } });
@@ -114,9 +115,9 @@ describe('what ingestion writes to PostgreSQL', () => {
     const store = new FleetStore(database, (row) => unstorable.push(row));
     const devices = ['half-a', 'half-b', 'half-c', 'half-d'].map(known);
     const heard = { broker: 'mosquitto-0', bytes: 10, heardAtMs: t0 };
-    for (const device of devices) store.took(device, heard);
+    for (const device of devices) store.stored(device, heard);
     // No bigint: a data error for the whole statement, which is divided then.
-    store.took(known('half-bad'), { ...heard, bytes: 0.5 });
+    store.stored(known('half-bad'), { ...heard, bytes: 0.5 });
     const statement = database.$executeRaw.bind(database);
     let calls = 0;
     vi.spyOn(database, '$executeRaw').mockImplementation(((...parameters: Parameters<typeof statement>) => {

@@ -1,4 +1,4 @@
-import type { DeviceId, Reading } from '@muster/contract';
+import type { DeviceId } from '@muster/contract';
 import { discover, type PrismaClient } from '@muster/database';
 import { DeadLetters, type DeadLetter } from './dead-letters.ts';
 import type { DeviceFigures, KnownDevice, NewestReading } from './fleet.ts';
@@ -14,16 +14,16 @@ interface Activity {
   readonly figures: DeviceFigures;
 }
 
-/** A message that has come. */
-export interface HeardMessage {
+/** A message that is durable. */
+export interface StoredMessage {
   readonly broker: string;
   /** Of its payload. */
   readonly bytes: number;
   /**
-   * When the device was there for certain: of what had waited at the broker, not when it was received; undefined where it
-   * does not say when it was sent.
+   * When the device was there for certain: of what had waited at the broker, not when it was received; 0 where it does not
+   * say when it was sent.
    */
-  readonly heardAtMs: number | undefined;
+  readonly heardAtMs: number;
 }
 
 /** From when a broker has been listened to without a break, and until when all that was heard has been taken. */
@@ -54,6 +54,11 @@ export class FleetStore {
   #unwritten: Activity[] = [];
   readonly #attention = new Map<string, Attention>();
   readonly #letters: DeadLetters;
+  readonly #takeReading = (newest: NewestReading): void => {
+    if (newest.isUnwritten) return;
+    newest.isUnwritten = true;
+    this.#readings.push(newest);
+  };
 
   constructor(
     private readonly database: PrismaClient,
@@ -67,25 +72,21 @@ export class FleetStore {
     this.#heard.add(device);
   }
 
-  /** Takes that a message of a device has come. */
-  took(device: KnownDevice, { broker, bytes, heardAtMs = 0 }: HeardMessage): void {
+  /**
+   * Takes that a message of a device is durable, and what the device has learned: that may be of another message, which
+   * is not durable yet and comes next.
+   */
+  stored(device: KnownDevice, { broker, bytes, heardAtMs }: StoredMessage): void {
     this.active(device, broker);
     device.messages += 1;
     device.bytes += bytes;
     if (heardAtMs > device.heardAtMs) device.heardAtMs = heardAtMs;
+    this.learned(device);
   }
 
-  /** Takes readings of a device. */
-  learned(device: KnownDevice, readings: readonly Reading[], epochMs: number): void {
-    let place = 0;
-    for (const { metric, value, unit } of readings) {
-      const newest = device.newest(metric, place++);
-      if (newest === undefined || newest.epochMs > epochMs) continue;
-      newest.value = value;
-      newest.unit = unit;
-      newest.epochMs = epochMs;
-      this.#unwrittenReading(newest);
-    }
+  /** Takes what a device has learned from what is durable, and no more: of a message that came long ago. */
+  learned(device: KnownDevice): void {
+    device.takeChanged(this.#takeReading);
   }
 
   /** Takes that a device is heard, of which there is nothing to store. */
@@ -94,12 +95,6 @@ export class FleetStore {
     if (device.isUnwritten) return;
     device.isUnwritten = true;
     this.#devices.push(device);
-  }
-
-  #unwrittenReading(newest: NewestReading): void {
-    if (newest.isUnwritten) return;
-    newest.isUnwritten = true;
-    this.#readings.push(newest);
   }
 
   /** Takes how a broker is listened to: with it whoever is silent can be told from whom nobody has heard. */
@@ -161,7 +156,7 @@ export class FleetStore {
       }),
       this.#attempt(readings, (those) => this.#writeReadings(those)).catch((error: unknown) => {
         // The newest by their own times: a late one that has come meanwhile has changed nothing.
-        for (const newest of readings) this.#unwrittenReading(newest);
+        for (const newest of readings) this.#takeReading(newest);
         throw error;
       }),
       this.#attempt(activity, (those) => this.#writeActivity(those)).catch((error: unknown) => {

@@ -10,7 +10,9 @@ export class NewestReading {
   unit: string | undefined = undefined;
   /** In milliseconds since 1970; before the first, longer ago than any. */
   epochMs = Number.NEGATIVE_INFINITY;
-  /** It has changed since PostgreSQL was told. */
+  /** It has changed, and no message of its device has become durable since. */
+  isChanged = false;
+  /** It is to be written to PostgreSQL. */
   isUnwritten = false;
 
   constructor(
@@ -37,6 +39,7 @@ export class KnownDevice {
   readonly #metrics: Map<string, NewestReading>;
   /** By the places that their readings had in the last message: a device sends the same metrics in the same order. */
   readonly #lastOrder: NewestReading[] = [];
+  #changed: NewestReading[] = [];
   lastReceiptMs = 0;
   /** How old its readings have been when they came. */
   readonly usualAge = new UsualAge();
@@ -85,6 +88,33 @@ export class KnownDevice {
     // Dense: it grows by one at a time.
     if (place <= this.#lastOrder.length) this.#lastOrder[place] = found;
     return found;
+  }
+
+  /** Takes readings that were admitted. */
+  learn(readings: readonly Reading[], epochMs: number): void {
+    let place = 0;
+    for (const { metric, value, unit } of readings) {
+      const newest = this.newest(metric, place);
+      place += 1;
+      if (newest === undefined || newest.epochMs > epochMs) continue;
+      newest.value = value;
+      newest.unit = unit;
+      newest.epochMs = epochMs;
+      if (newest.isChanged) continue;
+      newest.isChanged = true;
+      this.#changed.push(newest);
+    }
+  }
+
+  /** Gives what has changed since the last time, each once. */
+  takeChanged(take: (newest: NewestReading) => void): void {
+    if (this.#changed.length === 0) return;
+    const changed = this.#changed;
+    this.#changed = [];
+    for (const newest of changed) {
+      newest.isChanged = false;
+      take(newest);
+    }
   }
 
   /** Its figures since the last time that this was asked. */

@@ -85,6 +85,7 @@ export class Ingestion {
     const { influx, spool, tombstones, metrics, logger } = parts;
     this.#writes = new DurableWrites({
       ...{ influx, spool, tombstones, metrics, logger },
+      onDurable: (device, message) => parts.store.stored(device, message),
       onRefused: (line, reason, message) => this.#refused(line, reason, message),
     });
     metrics.observe(() => ({
@@ -299,7 +300,7 @@ export class Ingestion {
     received: Received,
     bootedAtMs: number | undefined,
   ): void {
-    const { metrics, digest, store } = this.#parts;
+    const { metrics, digest } = this.#parts;
     const { message, reception, index } = received;
     const { broker, receivedAtMs, isBacklog } = reception.delivery;
     const { topic, qos, duplicate, payloadBytes: bytes } = message;
@@ -317,14 +318,17 @@ export class Ingestion {
     const isLate = device.usualAge.take(receivedAtMs - epochMs, receivedAtMs);
     // What had waited at the broker says when it was said, not that the device is there now.
     const wasWaiting = isBacklog || duplicate || isLate;
-    // Told before it is stored: whoever acts on a reading, or looks at the device, need not wait for InfluxDB.
+    // Told before it is stored: whoever acts on a reading need not wait for InfluxDB.
     digest.add(broker, device.id, readings, { atMs: epochMs, qos, late: wasWaiting });
-    const waitedHeardAtMs = source === 'receipt' ? undefined : Math.min(receivedAtMs, epochMs);
-    store.took(device, { broker, bytes, heardAtMs: wasWaiting ? waitedHeardAtMs : receivedAtMs });
-    store.learned(device, readings, epochMs);
-    const outgoing = { reception, index, topic, qos, readings: readings.length };
+    device.learn(readings, epochMs);
+    const waitedHeardAtMs = source === 'receipt' ? 0 : Math.min(receivedAtMs, epochMs);
+    const heardAtMs = wasWaiting ? waitedHeardAtMs : receivedAtMs;
     const admitted = readings === telemetry.readings ? telemetry : { ...telemetry, readings };
-    this.#writes.write(outgoing, device.id, admitted, epochMs);
+    this.#writes.write(
+      { device, reception, index, topic, qos, bytes, heardAtMs, readings: readings.length },
+      admitted,
+      epochMs,
+    );
   }
 
   #refused(line: string, reason: string, message: OutgoingMessage | undefined): void {
