@@ -68,10 +68,11 @@ export class OpenStreams implements OnModuleDestroy {
       },
       send: async (text) => {
         if (response.writableEnded || response.destroyed || response.write(text)) return;
-        // Who reads nothing for so long is let go; of one that has left there is nothing to tell.
-        await once(response, 'drain', {
-          signal: AbortSignal.any([ended.signal, AbortSignal.timeout(STALLED_LIMIT_MS)]),
-        }).catch(() => response.destroy());
+        // By a timer: a signal of a timeout that only AbortSignal.any() knows may be collected before it fires.
+        const stalled = setTimeout(() => response.destroy(), STALLED_LIMIT_MS);
+        // Of a reader that has left there is nothing to tell.
+        await once(response, 'drain', { signal: ended.signal }).catch(() => response.destroy());
+        clearTimeout(stalled);
       },
       onAlive: () => '',
     };
