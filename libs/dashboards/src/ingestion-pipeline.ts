@@ -25,6 +25,15 @@ function rateByBroker(field: string, name: string): Query {
   });
 }
 
+/** Of a histogram whose sum and count are kept, the average in each interval. */
+function averageTime(field: string, tag: string): Query {
+  const select = `${perSecond(`${field}_sum`)} AS "sum", ${perSecond(`${field}_count`)} AS "count"`;
+  const inner = overTime({ from: 'ingestion', select, tags: [tag], fill: 'none' });
+  return influxQl(`SELECT "sum" / "count" AS "seconds" FROM (${inner}) WHERE $timeFilter GROUP BY "${tag}"`, {
+    alias: `$tag_${tag}`,
+  });
+}
+
 /** From the brokers to InfluxDB: is anything behind, refused or failing. */
 export function ingestionPipeline(): Dashboard {
   return dashboard({
@@ -147,17 +156,7 @@ export function ingestionPipeline(): Dashboard {
               { from: 0.5, color: 'yellow' },
               { from: 2, color: 'red' },
             ],
-            queries: [
-              influxQl(
-                `SELECT "sum" / "count" AS "seconds" FROM (${overTime({
-                  from: 'ingestion',
-                  select: `${perSecond('write_seconds_sum')} AS "sum", ${perSecond('write_seconds_count')} AS "count"`,
-                  tags: ['instance'],
-                  fill: 'none',
-                })}) WHERE $timeFilter GROUP BY "instance"`,
-                { alias: '$tag_instance' },
-              ),
-            ],
+            queries: [averageTime('write_seconds', 'instance')],
           }),
           timePanel({
             title: 'Failures',
@@ -255,17 +254,7 @@ export function ingestionPipeline(): Dashboard {
               { from: 1, color: 'yellow' },
               { from: 5, color: 'red' },
             ],
-            queries: [
-              influxQl(
-                `SELECT "sum" / "count" AS "seconds" FROM (${overTime({
-                  from: 'ingestion',
-                  select: `${perSecond('canary_seconds_sum')} AS "sum", ${perSecond('canary_seconds_count')} AS "count"`,
-                  tags: ['broker'],
-                  fill: 'none',
-                })}) WHERE $timeFilter GROUP BY "broker"`,
-                { alias: '$tag_broker' },
-              ),
-            ],
+            queries: [averageTime('canary_seconds', 'broker')],
           }),
           statPanel({
             title: 'Spool full',

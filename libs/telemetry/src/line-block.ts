@@ -57,7 +57,7 @@ export class LineBlock {
    * string it would cost three times as much, and be garbage.
    */
   addTelemetry(device: DeviceId, { readings, session, seq }: Telemetry, epochMs: number): void {
-    this.#makeRoom(HEAD.length + device.length + 3 * (MAX_FIELD_BYTES + MAX_NUMBER_BYTES) + 2);
+    this.#makeRoom(HEAD.length + device.length);
     this.#ascii(HEAD);
     this.#ascii(device);
     let separator = SPACE;

@@ -219,7 +219,7 @@ export class TelemetryWriter {
       if (outcome.kind === 'unavailable') {
         this.#failed(outcome);
         // Else it would be asked for the same again and again, and everything behind it wait.
-        return outcome.isTimeout === true ? [...halvesOf(lines), ...left.slice(1)] : left;
+        return outcome.isTimeout === true ? [...halvesOf(splitLines(lines.text)), ...left.slice(1)] : left;
       }
       this.#answered();
       if (outcome.kind === 'stored') {
@@ -233,18 +233,19 @@ export class TelemetryWriter {
   }
 
   /** Tells the lines that are known to be refused; answers the batches to write instead, to find the others. */
-  #divide(lines: Lines, outcome: Refused): readonly Lines[] {
+  #divide({ text }: Lines, outcome: Refused): readonly Lines[] {
+    const all = splitLines(text);
     if (outcome.kind === 'too-old' && outcome.lines > 0) {
       // The others are stored, but lines that are no line protocol are not told of in the same answer.
-      const oldestFirst = [...splitLines(lines.text)].sort((left, right) => timeOf(left) - timeOf(right));
+      const oldestFirst = [...all].sort((left, right) => timeOf(left) - timeOf(right));
       this.#refuse(oldestFirst.slice(0, outcome.lines), outcome.reason);
-      return outcome.lines >= oldestFirst.length ? [] : [together(oldestFirst.slice(outcome.lines))];
+      return outcome.lines >= all.length ? [] : [together(oldestFirst.slice(outcome.lines))];
     }
-    if (lines.count === 1 || (outcome.kind === 'refused' && outcome.dropped === lines.count)) {
-      this.#refuse(splitLines(lines.text), outcome.reason);
+    if (all.length === 1 || (outcome.kind === 'refused' && outcome.dropped === all.length)) {
+      this.#refuse(all, outcome.reason);
       return [];
     }
-    return halvesOf(lines);
+    return halvesOf(all);
   }
 
   #refuse(lines: readonly string[], reason: string): void {
@@ -343,11 +344,9 @@ export class TelemetryWriter {
 }
 
 /** One half where there is a single line. */
-function halvesOf(lines: Lines): readonly Lines[] {
-  if (lines.count <= 1) return [lines];
-  const all = splitLines(lines.text);
-  const middle = Math.ceil(all.length / 2);
-  return [together(all.slice(0, middle)), together(all.slice(middle))];
+function halvesOf(lines: readonly string[]): readonly Lines[] {
+  const middle = Math.ceil(lines.length / 2);
+  return lines.length > 1 ? [together(lines.slice(0, middle)), together(lines.slice(middle))] : [together(lines)];
 }
 
 function together(lines: readonly string[]): Lines {

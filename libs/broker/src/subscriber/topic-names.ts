@@ -8,7 +8,8 @@ const FIRST_NOT_ASCII = 0x80;
  * be decoded, hashed and collected each time. Each has one place by its bytes, where the last to come is remembered.
  */
 export class TopicNames {
-  readonly #names = new Array<string | undefined>(PLACES);
+  /** Made with the first: an attempt to connect needs none. */
+  #names: (string | undefined)[] | undefined;
 
   /** The name whose bytes in UTF-8 are these; ill-formed ones read as U+FFFD. */
   name(bytes: Buffer, start: number, end: number): string {
@@ -22,6 +23,7 @@ export class TopicNames {
     if (highest >= FIRST_NOT_ASCII || end - start > MAX_REMEMBERED_BYTES) return bytes.toString('utf8', start, end);
     // The lowest bits alone would be those of the last letters.
     const place = (hash ^ (hash >>> 15)) & (PLACES - 1);
+    this.#names ??= new Array<string | undefined>(PLACES);
     const remembered = this.#names[place];
     if (remembered !== undefined && isAscii(remembered, bytes, start, end)) return remembered;
     const name = bytes.toString('latin1', start, end);
