@@ -14,7 +14,8 @@ import {
 const NOW = 1_000_000;
 const BROKERS = ['a', 'b'];
 const queued = (nextAtMs: number): CommandState => ({ kind: 'queued', waitsFor: 'x', nextAtMs });
-const sent: CommandState = { kind: 'sent' };
+const sent: CommandState = { kind: 'sent', nextAtMs: NOW + 10_500 };
+const sentLongAgo: CommandState = { kind: 'sent', nextAtMs: NOW };
 const ENDS: readonly CommandState[] = [
   { kind: 'acknowledged', atMs: 1 },
   { kind: 'failed', atMs: 1, error: 'x' },
@@ -54,6 +55,13 @@ describe('a command', () => {
     ['does not wait where the device has a new connection', record(queued(NOW + 1)), {}, 11],
     ['waits out its pause on the same connection', record(queued(NOW + 1), { connection: 'a/7' }), {}, undefined],
     ['is not published twice to one connection', record(sent, { connection: 'a/7' }), {}, undefined],
+    ['is published again where it is not answered', record(sentLongAgo, { connection: 'a/7' }), {}, 11],
+    [
+      'is not published again, unanswered, to a device that is away',
+      record(sentLongAgo, { connection: 'a/7' }),
+      { presence: 'lost' },
+      undefined,
+    ],
     ['is published again to the next connection', record(sent, { connection: 'a/6' }), {}, 11],
     ['is published again to a device that was away and is back', record(sent), {}, 11],
     [
@@ -97,8 +105,23 @@ describe('a command that was published', () => {
       { broker: 'b', outcome: 'taken' },
     ] as const;
     expect(afterPublish(record(queued(NOW)), device(), results, NOW)).toEqual({
-      ...{ state: { kind: 'sent' }, connection: 'a/7', attempts: 1 },
+      ...{ state: { kind: 'sent', nextAtMs: NOW + 10_000 }, connection: 'a/7', attempts: 1 },
     });
+  });
+
+  it.each([
+    ['a second time to one connection, is not published to it again', sentLongAgo, 'a/7', NOW + 10_500],
+    ['to a new connection, is published to it once more', sentLongAgo, 'a/6', NOW + 10_000],
+    ['and was taken by nobody before, is published once more', queued(NOW), 'a/7', NOW + 10_000],
+  ])('%s', (_, state, connection, nextAtMs) => {
+    const after = afterPublish(record(state, { connection }), device(), [{ broker: 'a', outcome: 'taken' }], NOW);
+    expect(after.state).toEqual({ kind: 'sent', nextAtMs });
+  });
+
+  it('a second time, and nobody subscribes any more, waits again', () => {
+    const before = record(sentLongAgo, { connection: 'a/7', attempts: 1 });
+    const after = afterPublish(before, device(), [{ broker: 'a', outcome: 'unsubscribed' }], NOW);
+    expect(after.state.kind).toBe('queued');
   });
 
   it.each([

@@ -4,8 +4,8 @@ import type { CommandAck, LifeState, PresenceState } from '@muster/contract';
 export type CommandState =
   /** No broker has taken it for the device. */
   | { readonly kind: 'queued'; readonly waitsFor: string; readonly nextAtMs: number }
-  /** A broker has taken it for somebody who subscribes to it. */
-  | { readonly kind: 'sent' }
+  /** A broker has taken it for somebody who subscribes to it; if the device does not answer, it is published again then. */
+  | { readonly kind: 'sent'; readonly nextAtMs: number }
   | { readonly kind: 'acknowledged'; readonly atMs: number }
   | { readonly kind: 'failed'; readonly atMs: number; readonly error: string }
   | { readonly kind: 'expired'; readonly atMs: number }
@@ -49,6 +49,8 @@ export type CommandStep =
 /** A birth comes before the subscription, so the first attempts follow quickly. */
 const FIRST_PAUSE_MS = 250;
 const LONGEST_PAUSE_MS = 30_000;
+/** Whoever else subscribes makes a broker take what the device itself may not have subscribed to yet. */
+const SECOND_TIME_MS = 10_000;
 
 /** Whether a command may still change. */
 export function isOpen({ kind }: CommandState): boolean {
@@ -68,7 +70,8 @@ export function brokersOf({ brokers }: Whereabouts, configured: readonly string[
 
 /**
  * What to do with a command. A queued one is published when its pause is over or the device has a new connection; a
- * sent one once more to each new connection until the device answers: the device knows by the id what it has done.
+ * sent one once more to each new connection, and a second time to the same, until the device answers: the device knows by
+ * the id what it has done.
  */
 export function nextStep(
   record: CommandRecord,
@@ -82,14 +85,17 @@ export function nextStep(
   if (device.life !== 'discovered' && device.life !== 'registered')
     return { kind: 'become', state: { kind: 'cancelled', atMs: nowMs, reason: `the device is ${device.life}` } };
   const isNewConnection = isThere(device) && device.connection !== record.connection;
-  const isDue = state.kind === 'queued' && state.nextAtMs <= nowMs;
+  const isDue = 'nextAtMs' in state && state.nextAtMs <= nowMs && (state.kind === 'queued' || isThere(device));
   if (!isNewConnection && !isDue) return { kind: 'rest' };
   // A broker counts whole seconds; the payload has the exact time for the device.
   const expirySeconds = Math.max(1, Math.ceil((expiresAtMs - nowMs) / 1000));
   return { kind: 'publish', brokers: brokersOf(device, configured), expirySeconds };
 }
 
-/** How a command stands after it was published: where nobody took it, it waits. */
+/**
+ * How a command stands after it was published: where nobody took it, it waits. One that was taken is published to the
+ * same connection once more and not again, so not before its time is over.
+ */
 export function afterPublish(
   record: CommandRecord,
   device: Whereabouts,
@@ -98,7 +104,11 @@ export function afterPublish(
 ): Pick<CommandRecord, 'state' | 'connection' | 'attempts'> {
   const connection = isThere(device) ? device.connection : null;
   const attempts = connection === record.connection ? record.attempts + 1 : 1;
-  if (results.some(({ outcome }) => outcome === 'taken')) return { state: { kind: 'sent' }, connection, attempts };
+  if (results.some(({ outcome }) => outcome === 'taken')) {
+    const isSecond = record.state.kind === 'sent' && record.connection === connection;
+    const nextAtMs = isSecond ? record.expiresAtMs : Math.min(nowMs + SECOND_TIME_MS, record.expiresAtMs);
+    return { state: { kind: 'sent', nextAtMs }, connection, attempts };
+  }
   // The exponent is bounded: a device may stay away for a week.
   const pauseMs = Math.min(FIRST_PAUSE_MS * 2 ** Math.min(attempts - 1, 16), LONGEST_PAUSE_MS);
   const state = { kind: 'queued', waitsFor: results.map(waitsFor).join('; '), nextAtMs: nowMs + pauseMs } as const;

@@ -50,7 +50,7 @@ export const LOCATED_COMMANDS = Prisma.sql`
 export const DUE_COMMANDS = Prisma.sql`
   device_command.state IN ('queued', 'sent') AND (
     device_command.expires_at <= now()
-    OR (device_command.state = 'queued' AND device_command.next_at <= now())
+    OR (device_command.next_at <= now() AND (device_command.state = 'queued' OR presence.state IN ('online', 'stale')))
     OR device.state NOT IN ('discovered', 'registered')
     OR (presence.state IN ('online', 'stale') AND device_command.connection IS DISTINCT FROM ${DEVICE_CONNECTION}))`;
 
@@ -60,7 +60,7 @@ function stateOf(row: CommandRow): CommandState {
     case 'queued':
       return { kind: 'queued', waitsFor: row.waits_for, nextAtMs: row.next_at.getTime() };
     case 'sent':
-      return { kind: 'sent' };
+      return { kind: 'sent', nextAtMs: row.next_at.getTime() };
     case 'acknowledged':
     case 'expired':
       return { kind: row.state, atMs };
@@ -134,7 +134,7 @@ export function columnsOf(state: CommandState): {
     case 'queued':
       return { state: state.kind, waitsFor: state.waitsFor, nextAt: new Date(state.nextAtMs) };
     case 'sent':
-      return { state: state.kind };
+      return { state: state.kind, nextAt: new Date(state.nextAtMs) };
     case 'acknowledged':
     case 'expired':
       return { state: state.kind, endedAt: new Date(state.atMs) };

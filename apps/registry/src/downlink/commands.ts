@@ -60,7 +60,7 @@ export interface Giver {
 /**
  * Commands for devices. Each is on record before it is published, and what is not answered goes on by itself until its
  * time is over, also in another process: a queued one is tried until a broker has somebody who subscribes to it, a sent
- * one is published again when the device comes back without having answered.
+ * one is published again after a while, and when the device comes back without having answered.
  */
 export class Commands {
   readonly #parts: CommandsParts;

@@ -21,6 +21,8 @@ interface GhostState {
   times: number;
   isChanged: boolean;
   isReplay: boolean;
+  /** Whether it was looked up, since it appeared, that nobody in service owns it. */
+  isJudged: boolean;
   isSeenAgain: boolean;
   clearSinceMs: number;
   clearedMs: number | null;
@@ -197,10 +199,14 @@ export class BrokerGhosts {
     }
     const state: GhostState = known ?? {
       ...{ device, topic, bytes: 0, sha256: '', firstSeenMs: receivedAtMs, lastSeenMs: receivedAtMs, times: 0 },
-      ...{ isChanged: true, isReplay: true, isSeenAgain: true, clearedMs: null, pace: FIRST_PACE },
+      ...{ isChanged: true, isReplay: true, isJudged: false, isSeenAgain: true, clearedMs: null },
+      pace: FIRST_PACE,
       clearSinceMs: Math.max(watched.get(device)?.verifiedAtMs ?? 0, this.#listenedUntilMs),
     };
-    if (state.pace.dueMs === undefined) state.isReplay = this.#replays > 0;
+    if (state.pace.dueMs === undefined) {
+      state.isReplay = this.#replays > 0;
+      state.isJudged = false;
+    }
     state.isSeenAgain = true;
     state.bytes = payload.length;
     state.sha256 = createHash('sha256').update(payload).digest('hex');
@@ -244,7 +250,10 @@ export class BrokerGhosts {
         state.times = 0;
         state.isChanged = false;
       }
-      for (const state of toClear) state.isSeenAgain = false;
+      for (const state of toClear) {
+        state.isJudged = true;
+        state.isSeenAgain = false;
+      }
       const outcome = await clearAndLook(
         broker,
         toClear.map(({ topic }) => topic),
@@ -285,7 +294,7 @@ export class BrokerGhosts {
       // Cleared all the same.
       if (!isLedgerTopic(state.topic)) state.isChanged = false;
       // Before it was judged it may be another's.
-      else if (state.pace.lastClearMs !== undefined && isReady(state)) changed.push(state);
+      else if (state.isJudged && isReady(state)) changed.push(state);
     }
     if (changed.length === 0) return;
     const { bootedAtMs, bridges = [] } = report ?? {};
