@@ -54,7 +54,7 @@ describe('a command', () => {
     ['waits out its pause', record(queued(NOW + 1)), { presence: 'lost' }, undefined],
     ['does not wait where the device has a new connection', record(queued(NOW + 1)), {}, 11],
     ['waits out its pause on the same connection', record(queued(NOW + 1), { connection: 'a/7' }), {}, undefined],
-    ['is not published twice to one connection', record(sent, { connection: 'a/7' }), {}, undefined],
+    ['gives the device time to answer on one connection', record(sent, { connection: 'a/7' }), {}, undefined],
     ['is published again where it is not answered', record(sentLongAgo, { connection: 'a/7' }), {}, 11],
     [
       'is not published again, unanswered, to a device that is away',

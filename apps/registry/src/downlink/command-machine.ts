@@ -106,7 +106,7 @@ export function afterPublish(
   const attempts = connection === record.connection ? record.attempts + 1 : 1;
   if (results.some(({ outcome }) => outcome === 'taken')) {
     const isSecond = record.state.kind === 'sent' && record.connection === connection;
-    const nextAtMs = isSecond ? record.expiresAtMs : Math.min(nowMs + SECOND_TIME_MS, record.expiresAtMs);
+    const nextAtMs = isSecond ? record.expiresAtMs : nowMs + SECOND_TIME_MS;
     return { state: { kind: 'sent', nextAtMs }, connection, attempts };
   }
   // The exponent is bounded: a device may stay away for a week.

@@ -21,7 +21,7 @@ interface GhostState {
   times: number;
   isChanged: boolean;
   isReplay: boolean;
-  /** Whether it was looked up, since it appeared, that nobody in service owns it. */
+  /** Whether nobody in service owned it when that was last looked up. */
   isJudged: boolean;
   isSeenAgain: boolean;
   clearSinceMs: number;
@@ -203,10 +203,7 @@ export class BrokerGhosts {
       pace: FIRST_PACE,
       clearSinceMs: Math.max(watched.get(device)?.verifiedAtMs ?? 0, this.#listenedUntilMs),
     };
-    if (state.pace.dueMs === undefined) {
-      state.isReplay = this.#replays > 0;
-      state.isJudged = false;
-    }
+    if (state.pace.dueMs === undefined) state.isReplay = this.#replays > 0;
     state.isSeenAgain = true;
     state.bytes = payload.length;
     state.sha256 = createHash('sha256').update(payload).digest('hex');
@@ -249,6 +246,7 @@ export class BrokerGhosts {
         state.pace = tried(state.pace, Date.now(), true);
         state.times = 0;
         state.isChanged = false;
+        state.isJudged = false;
       }
       for (const state of toClear) {
         state.isJudged = true;
