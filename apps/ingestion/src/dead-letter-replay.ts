@@ -13,7 +13,7 @@ import { SpoolError, telemetryLine } from '@muster/telemetry';
 import type { DurableWrites } from './durable-writes.ts';
 import { admittedReadings, type Fleet } from './fleet.ts';
 import type { FleetStore } from './fleet-store.ts';
-import { readingTime } from './reading-time.ts';
+import { believedTimeMs } from './reading-time.ts';
 import { readMessage, refusedParts, type Refusal } from './telemetry-message.ts';
 
 /** Messages that are read at once; their payloads are in memory. */
@@ -172,7 +172,7 @@ export class DeadLetterReplay {
 
   async #again(letter: LetterMessage): Promise<Outcome> {
     const { topicMap, tombstones, store } = this.#parts;
-    const read = readMessage(topicMap, letter, tombstones);
+    const read = readMessage(topicMap.match(letter.topic), letter.payload, tombstones);
     if (read.kind === 'refused') return { kind: 'failed', letter, refusal: read.refusal };
     if (read.kind === 'tombstoned') {
       const why = { device: read.device, reason: 'decommissioned', detail: 'the device is decommissioned' };
@@ -180,11 +180,11 @@ export class DeadLetterReplay {
     }
     if (this.#target === undefined) return { kind: 'later' };
     const { fleet, writes } = this.#target;
-    const found = fleet.device(read.device, Date.now());
+    const known = fleet.known(read.device);
+    const device = known ?? fleet.meet(read.device, Date.now());
     // More new devices this minute than are taken in.
-    if (found === undefined) return { kind: 'later' };
-    const { device } = found;
-    if (found.isNew) store.heard(device.id);
+    if (device === undefined) return { kind: 'later' };
+    if (known === undefined) store.heard(device.id);
     const { admitted, excess } = admittedReadings(device, read.telemetry.readings);
     const { time, session } = read.telemetry;
     const receivedAtMs = letter.received_at.getTime();
@@ -192,7 +192,7 @@ export class DeadLetterReplay {
       time.kind === 'uptime' && session !== undefined
         ? await store.bootTime(device.id, session, receivedAtMs - time.uptimeMs)
         : undefined;
-    const { epochMs } = readingTime(time, { receivedAtMs, bootedAtMs, lastReceiptMs: 0 });
+    const epochMs = believedTimeMs(time, receivedAtMs, bootedAtMs) ?? receivedAtMs;
     const line = telemetryLine(device.id, { ...read.telemetry, readings: admitted }, epochMs);
     if (line !== undefined) {
       const refusal = await this.#write(line, writes);

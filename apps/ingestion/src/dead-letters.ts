@@ -1,6 +1,6 @@
 import { isStorableText, MAX_TELEMETRY_BYTES, storableText, type DeviceId, type Telemetry } from '@muster/contract';
 import type { PrismaClient } from '@muster/database';
-import { readingTime } from './reading-time.ts';
+import { believedTimeMs } from './reading-time.ts';
 import { writeRows, type OnUnstorable } from './write-rows.ts';
 
 /** Telemetry that could not be used. */
@@ -51,8 +51,7 @@ const MAX_WAITING_BYTES = 8_000_000;
  */
 export function keptWhereSomeIsStored({ time, session }: Telemetry, receivedAtMs: number): DeadLetter['kept'] {
   if (time.kind === 'uptime') return session === undefined ? 'sample' : 'message';
-  const { source } = readingTime(time, { receivedAtMs, bootedAtMs: undefined, lastReceiptMs: 0 });
-  return source === 'device' ? 'message' : 'sample';
+  return believedTimeMs(time, receivedAtMs, undefined) === undefined ? 'sample' : 'message';
 }
 
 /**

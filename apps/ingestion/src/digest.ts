@@ -82,6 +82,11 @@ export class Digest {
     await Promise.all([...this.#lines.values()].map(({ connection }) => connection.close(0)));
   }
 
+  /** Whether anybody wants anything of what comes from a broker: it is asked for every message. */
+  isWanted(broker: string): boolean {
+    return this.#lines.get(broker)?.queue.isWanted ?? false;
+  }
+
   /** Takes the readings of a message; those that nobody wants cost a look-up each. */
   add(
     broker: string,
@@ -90,7 +95,7 @@ export class Digest {
     circumstances: { readonly atMs: number; readonly qos: 0 | 1 | 2; readonly late: boolean },
   ): void {
     const line = this.#lines.get(broker);
-    if (line === undefined || !line.queue.isWanted) return;
+    if (line === undefined) return;
     for (const { metric, value, unit } of readings) {
       if (!line.queue.wants(metric)) continue;
       if (line.queue.add({ device, metric, value, unit: unit ?? null, ...circumstances })) this.#send(broker, line);

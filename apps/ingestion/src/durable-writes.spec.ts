@@ -56,7 +56,7 @@ async function scene(maxBytes: number): Promise<{
   const writes = new DurableWrites({
     ...{ influx: new Influx(target), spool, metrics, logger: createLogger('test', 'silent') },
     tombstones: { has: (device) => tombstones.has(device), whenKnown: Promise.resolve() },
-    onDurable: () => undefined,
+    store: { stored: () => undefined },
     onRefused: () => undefined,
   });
   closing.push(
@@ -73,8 +73,8 @@ async function scene(maxBytes: number): Promise<{
     const topic = `devices/${device}/telemetry`;
     const readings = [{ metric: 'temp', value, unit: undefined }];
     const telemetry = { readings, time: { kind: 'none' as const }, session: undefined, seq: undefined, rejected: [] };
-    const message = { reception, index: 0, topic, qos: 1, readings: 1, bytes: 9, heardAtMs: 0 } as const;
-    writes.write({ ...message, device: new KnownDevice(device, []) }, telemetry, value);
+    const message = { topic, qos: 1, payloadBytes: 9 } as const;
+    writes.write({ message, reception, index: 0 }, new KnownDevice(device, []), telemetry, value, 0);
   };
   return { tombstones, metrics, writes, settled, send };
 }

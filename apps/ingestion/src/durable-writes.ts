@@ -1,3 +1,4 @@
+import type { InboundMessage } from '@muster/broker';
 import type { Telemetry } from '@muster/contract';
 import type { TombstoneSet } from '@muster/database';
 import type { Logger } from '@muster/service';
@@ -13,37 +14,33 @@ import {
   type WriterEvent,
 } from '@muster/telemetry';
 import type { KnownDevice } from './fleet.ts';
-import type { StoredMessage } from './fleet-store.ts';
+import type { FleetStore } from './fleet-store.ts';
 import type { IngestionMetrics } from './metrics.ts';
-import type { Reception } from './reception.ts';
+import type { Received, Reception } from './reception.ts';
 
-/** A message with its line, on its way to where it is durable. */
-export interface OutgoingMessage {
-  readonly reception: Reception;
-  /** Its place in the reception. */
-  readonly index: number;
-  readonly topic: string;
-  readonly qos: 0 | 1;
+/** What is needed of a message until it is durable; not its payload, which would keep the memory of many others. */
+type KeptMessage = Pick<InboundMessage, 'topic' | 'qos' | 'payloadBytes'>;
+
+/** A message on its way to where it is durable. */
+export interface OutgoingMessage extends Received<KeptMessage> {
+  readonly device: KnownDevice;
   /** How many readings are in its line. */
   readonly readings: number;
-  readonly device: KnownDevice;
-  /** Of its payload. */
-  readonly bytes: number;
-  /** See `StoredMessage`. */
+  /** See {@link FleetStore.stored}. */
   readonly heardAtMs: number;
-}
-
-interface HeldMessage extends OutgoingMessage {
   readonly line: string;
 }
 
 /**
  * The messages of a batch, in columns: they wait for InfluxDB for a while, and an object each would be copied by the
- * garbage collector more than once.
+ * garbage collector more than once. The columns are written over by the next batch that this is used for: they are old
+ * enough that the garbage collector leaves them where they are.
  */
 class MessageBatch {
+  #batch: LineBatch;
+  #count = 0;
   /** Neighbours are nearly always of one reception: each with the place from which on they are. */
-  readonly #receptions: { readonly reception: Reception; readonly from: number }[] = [];
+  #receptions: { readonly reception: Reception; readonly from: number }[] = [];
   readonly #topics: string[] = [];
   readonly #devices: KnownDevice[] = [];
   readonly #heardAtMs: number[] = [];
@@ -55,38 +52,60 @@ class MessageBatch {
   readonly #lines = new NumberColumn();
   #latest: Reception | undefined;
 
-  constructor(readonly batch: LineBatch) {}
+  constructor(batch: LineBatch) {
+    this.#batch = batch;
+  }
+
+  get batch(): LineBatch {
+    return this.#batch;
+  }
 
   get count(): number {
-    return this.#topics.length;
+    return this.#count;
+  }
+
+  /** Forgets its messages, and takes those of another batch. */
+  reuse(batch: LineBatch): this {
+    this.#batch = batch;
+    this.#count = 0;
+    this.#receptions = [];
+    this.#latest = undefined;
+    for (const column of [this.#indexes, this.#qos, this.#readings, this.#bytes, this.#lines]) column.clear();
+    return this;
   }
 
   /** Adds the message of the line that was added last. */
-  add({ reception, index, topic, qos, readings, device, bytes, heardAtMs }: OutgoingMessage): void {
+  add(
+    { message, reception, index }: Received<KeptMessage>,
+    device: KnownDevice,
+    readings: number,
+    heardAtMs: number,
+  ): void {
+    const place = this.#count;
     if (reception !== this.#latest) {
       this.#latest = reception;
-      this.#receptions.push({ reception, from: this.count });
+      this.#receptions.push({ reception, from: place });
     }
-    this.#topics.push(topic);
-    this.#devices.push(device);
-    this.#heardAtMs.push(heardAtMs);
-    this.#bytes.push(bytes);
+    this.#topics[place] = message.topic;
+    this.#devices[place] = device;
+    this.#heardAtMs[place] = heardAtMs;
+    this.#bytes.push(message.payloadBytes);
     this.#indexes.push(index);
-    this.#qos.push(qos);
+    this.#qos.push(message.qos);
     this.#readings.push(readings);
-    this.#lines.push(this.batch.lines.count - 1);
+    this.#lines.push(this.#batch.lines.count - 1);
+    this.#count = place + 1;
   }
 
   /** Tells and settles every message; answers how many readings they had, by broker. */
-  acknowledge(onDurable: DurableWritesParts['onDurable']): ReadonlyMap<string, number> {
+  acknowledge(store: DurableWritesParts['store']): ReadonlyMap<string, number> {
     const sums = new Map<string, number>();
     this.#each((reception, from, to) => {
       const { broker } = reception.delivery;
       let sum = sums.get(broker) ?? 0;
       for (let at = from; at < to; at += 1) {
         const device = this.#devices[at];
-        const bytes = this.#bytes.at(at);
-        if (device !== undefined) onDurable(device, { broker, bytes, heardAtMs: this.#heardAtMs[at] ?? 0 });
+        if (device !== undefined) store.stored(device, broker, this.#bytes.at(at), this.#heardAtMs[at] ?? 0);
         reception.settle(this.#indexes.at(at), 'acknowledge');
         sum += this.#readings.at(at);
       }
@@ -96,17 +115,21 @@ class MessageBatch {
   }
 
   /** Every message with its line. */
-  messages(): readonly HeldMessage[] {
-    const messages: HeldMessage[] = [];
+  messages(): readonly OutgoingMessage[] {
+    const messages: OutgoingMessage[] = [];
     this.#each((reception, from, to) => {
       for (let at = from; at < to; at += 1) {
         const device = this.#devices[at];
         if (device === undefined) continue;
         messages.push({
-          ...{ device, bytes: this.#bytes.at(at), heardAtMs: this.#heardAtMs[at] ?? 0 },
-          ...{ reception, index: this.#indexes.at(at), topic: this.#topics[at] ?? '' },
-          ...{ qos: this.#qos.at(at) === 0 ? 0 : 1, readings: this.#readings.at(at) },
-          line: this.batch.lines.line(this.#lines.at(at)),
+          ...{ reception, index: this.#indexes.at(at), device },
+          ...{ readings: this.#readings.at(at), heardAtMs: this.#heardAtMs[at] ?? 0 },
+          message: {
+            topic: this.#topics[at] ?? '',
+            qos: this.#qos.at(at) === 0 ? 0 : 1,
+            payloadBytes: this.#bytes.at(at),
+          },
+          line: this.#batch.lines.line(this.#lines.at(at)),
         });
       }
     });
@@ -133,10 +156,10 @@ export interface DurableWritesParts {
   readonly tombstones: Pick<TombstoneSet, 'has' | 'whenKnown'>;
   readonly metrics: IngestionMetrics;
   readonly logger: Logger;
-  /** Takes a message that is durable: it is acknowledged next. */
-  readonly onDurable: (device: KnownDevice, message: StoredMessage) => void;
+  /** Told of each message that is durable, before it is acknowledged. */
+  readonly store: Pick<FleetStore, 'stored'>;
   /** Takes a line that InfluxDB will never take, with its message where that is still known. */
-  readonly onRefused: (line: string, reason: string, message: OutgoingMessage | undefined) => void;
+  readonly onRefused: (line: string, reason: string, outgoing: OutgoingMessage | undefined) => void;
 }
 
 const MAX_BATCH_LINES = 5_000;
@@ -147,6 +170,8 @@ const MAX_HELD_BYTES = 64_000_000;
 /** So often it is looked whether there is room again, with so many messages at once. */
 const RETRY_MS = 500;
 const RETRIED_AT_ONCE = 1_000;
+/** So many batches that are done with are kept for the next messages. */
+const SPARE_BATCHES = 3;
 
 /**
  * Messages on their way to InfluxDB or the spool; each is settled when it is durable in one of them. Where neither has
@@ -159,9 +184,10 @@ export class DurableWrites {
   /** Batches that are not durable yet; the last of them is the one that is gathered. */
   readonly #batches = new Set<MessageBatch>();
   #latest: MessageBatch | undefined;
+  readonly #spare: MessageBatch[] = [];
   readonly #indexes = new WeakMap<MessageBatch, BatchIndex>();
   #underWay = 0;
-  #held: HeldMessage[] = [];
+  #held: OutgoingMessage[] = [];
   #retryTimer: NodeJS.Timeout | undefined;
   #isClosing = false;
 
@@ -183,18 +209,27 @@ export class DurableWrites {
     return this.#underWay + this.#held.length;
   }
 
-  /** Takes a message, which has a reading, with what it says and when that was. */
-  write(message: OutgoingMessage, telemetry: Telemetry, epochMs: number): void {
-    const { id } = message.device;
+  /**
+   * Takes a message, which has a reading, with what it says and when that was.
+   * @param heardAtMs see {@link FleetStore.stored}
+   */
+  write(
+    received: Received<KeptMessage>,
+    device: KnownDevice,
+    telemetry: Telemetry,
+    epochMs: number,
+    heardAtMs: number,
+  ): void {
     // What came before has found no room: nobody overtakes it.
-    if (this.#held.length > 0 && message.qos > 0) {
-      this.#held.push({ ...message, line: telemetryLine(id, telemetry, epochMs) ?? '' });
+    if (this.#held.length > 0 && received.message.qos > 0) {
+      this.#held.push(outgoing(received, device, telemetry, epochMs, heardAtMs));
       return;
     }
     try {
-      this.#gathered(message, this.#writer.addTelemetry(id, telemetry, epochMs));
+      const batch = this.#writer.addTelemetry(device.id, telemetry, epochMs);
+      this.#batchOf(batch).add(received, device, telemetry.readings.length, heardAtMs);
     } catch (error) {
-      this.#failed([{ ...message, line: telemetryLine(id, telemetry, epochMs) ?? '' }], error);
+      this.#failed([outgoing(received, device, telemetry, epochMs, heardAtMs)], error);
     }
   }
 
@@ -211,20 +246,22 @@ export class DurableWrites {
     await this.#writer.close(limitMs);
   }
 
-  #gathered(message: OutgoingMessage, batch: LineBatch): void {
+  /** The messages of a batch, to which one more is added next. */
+  #batchOf(batch: LineBatch): MessageBatch {
     this.#underWay += 1;
     if (this.#latest?.batch !== batch) this.#latest = this.#begin(batch);
-    this.#latest.add(message);
+    return this.#latest;
   }
 
   #begin(batch: LineBatch): MessageBatch {
-    const messages = new MessageBatch(batch);
+    const messages = this.#spare.pop()?.reuse(batch) ?? new MessageBatch(batch);
     this.#batches.add(messages);
     batch.stored.then(
       () => {
         this.#end(messages);
-        for (const [broker, readings] of messages.acknowledge(this.#parts.onDurable))
+        for (const [broker, readings] of messages.acknowledge(this.#parts.store))
           this.#parts.metrics.readings.inc({ broker }, readings);
+        if (this.#spare.length < SPARE_BATCHES) this.#spare.push(messages);
         if (this.#held.length > 0) this.#retry();
       },
       (error: unknown) => {
@@ -237,16 +274,17 @@ export class DurableWrites {
 
   #end(messages: MessageBatch): void {
     this.#batches.delete(messages);
+    this.#indexes.delete(messages);
     this.#underWay -= messages.count;
     if (this.#latest === messages) this.#latest = undefined;
   }
 
-  #failed(messages: readonly HeldMessage[], error: unknown): void {
+  #failed(messages: readonly OutgoingMessage[], error: unknown): void {
     if (!(error instanceof SpoolError)) this.#parts.logger.error({ err: error }, 'messages could not be made durable');
     for (const message of messages) {
-      const { reception, index, qos } = message;
+      const { reception, index } = message;
       if (this.#isClosing) reception.settle(index, 'leave');
-      else if (qos > 0) this.#held.push(message);
+      else if (message.message.qos > 0) this.#held.push(message);
       else {
         this.#parts.metrics.noRoom.inc({ broker: reception.delivery.broker });
         reception.settle(index, 'leave');
@@ -265,15 +303,15 @@ export class DurableWrites {
     if (this.#held.length > 0 && this.#underWay === 0) this.#retryTimer ??= setTimeout(() => this.#retry(), RETRY_MS);
   }
 
-  #tryAgain(message: HeldMessage): void {
-    const { reception, index, line } = message;
+  #tryAgain(message: OutgoingMessage): void {
+    const { reception, index, device, readings, heardAtMs, line } = message;
     if (this.#isTombstoned(line)) {
       this.#parts.metrics.tombstoned.inc({ broker: reception.delivery.broker });
       reception.settle(index, 'acknowledge');
       return;
     }
     try {
-      this.#gathered(message, this.#writer.add(line));
+      this.#batchOf(this.#writer.add(line)).add(message, device, readings, heardAtMs);
     } catch (error) {
       this.#failed([message], error);
     }
@@ -336,4 +374,16 @@ export class DurableWrites {
         logger.warn({ err: event.error }, 'the spool could not be read or cleared; it is tried again');
     }
   }
+}
+
+function outgoing(
+  { message: { topic, qos, payloadBytes }, reception, index }: Received<KeptMessage>,
+  device: KnownDevice,
+  telemetry: Telemetry,
+  epochMs: number,
+  heardAtMs: number,
+): OutgoingMessage {
+  const line = telemetryLine(device.id, telemetry, epochMs) ?? '';
+  const readings = telemetry.readings.length;
+  return { message: { topic, qos, payloadBytes }, reception, index, device, readings, heardAtMs, line };
 }

@@ -25,7 +25,7 @@ function known(id: string): KnownDevice {
 function takes(store: FleetStore, device: KnownDevice, value: number | string | boolean, epochMs: number): void {
   const metric = { number: 'temp', string: 'note', boolean: 'door' }[typeof value as 'number' | 'string' | 'boolean'];
   device.learn([{ metric, value, unit: undefined }], epochMs);
-  store.stored(device, { broker: 'mosquitto-0', bytes: 10, heardAtMs: epochMs });
+  store.stored(device, 'mosquitto-0', 10, epochMs);
 }
 
 async function lastOf(device: string): Promise<number | null | undefined> {
@@ -114,10 +114,9 @@ describe('what ingestion writes to PostgreSQL', () => {
     const unstorable: unknown[] = [];
     const store = new FleetStore(database, (row) => unstorable.push(row));
     const devices = ['half-a', 'half-b', 'half-c', 'half-d'].map(known);
-    const heard = { broker: 'mosquitto-0', bytes: 10, heardAtMs: t0 };
-    for (const device of devices) store.stored(device, heard);
+    for (const device of devices) store.stored(device, 'mosquitto-0', 10, t0);
     // No bigint: a data error for the whole statement, which is divided then.
-    store.stored(known('half-bad'), { ...heard, bytes: 0.5 });
+    store.stored(known('half-bad'), 'mosquitto-0', 0.5, t0);
     const statement = database.$executeRaw.bind(database);
     let calls = 0;
     vi.spyOn(database, '$executeRaw').mockImplementation(((...parameters: Parameters<typeof statement>) => {

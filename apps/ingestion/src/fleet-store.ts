@@ -14,18 +14,6 @@ interface Activity {
   readonly figures: DeviceFigures;
 }
 
-/** A message that is durable. */
-export interface StoredMessage {
-  readonly broker: string;
-  /** Of its payload. */
-  readonly bytes: number;
-  /**
-   * When the device was there for certain: of what had waited at the broker, not when it was received; 0 where it does not
-   * say when it was sent.
-   */
-  readonly heardAtMs: number;
-}
-
 /** From when a broker has been listened to without a break, and until when all that was heard has been taken. */
 export interface Attention {
   readonly fromMs: number;
@@ -75,8 +63,11 @@ export class FleetStore {
   /**
    * Takes that a message of a device is durable, and what the device has learned: that may be of another message, which
    * is not durable yet and comes next.
+   * @param bytes of its payload
+   * @param heardAtMs when the device was there for certain: of what had waited at the broker, not when it was received; 0
+   *   where it does not say when it was sent
    */
-  stored(device: KnownDevice, { broker, bytes, heardAtMs }: StoredMessage): void {
+  stored(device: KnownDevice, broker: string, bytes: number, heardAtMs: number): void {
     this.active(device, broker);
     device.messages += 1;
     device.bytes += bytes;
@@ -198,8 +189,8 @@ export class FleetStore {
     await this.database.$executeRaw`
       INSERT INTO last_reading (device, metric, number, boolean, text, unit, at)
       SELECT device, metric, number, boolean, text, unit, to_timestamp(epoch_ms / 1000.0)
-      FROM unnest(${textArray(rows, ({ device }) => device)}::text[],
-                  ${textArray(rows, ({ metric }) => metric)}::text[],
+      FROM unnest(${plainArray(rows, ({ device }) => `"${device}"`)}::text[],
+                  ${plainArray(rows, ({ metric }) => `"${metric}"`)}::text[],
                   ${plainArray(rows, ({ value }) => (typeof value === 'number' ? value : null))}::float8[],
                   ${plainArray(rows, ({ value }) => (typeof value === 'boolean' ? value : null))}::boolean[],
                   ${textArray(rows, ({ value }) => (typeof value === 'string' ? value : null))}::text[],
@@ -274,9 +265,14 @@ function boundedClockMs(offsetMs: number | undefined): number | null {
   return Math.round(Math.max(-MAX_CLOCK_OFFSET_MS, Math.min(MAX_CLOCK_OFFSET_MS, offsetMs)));
 }
 
-/** An array of numbers or booleans as PostgreSQL reads it (section 8.15.2 of its manual). */
-function plainArray<Row>(rows: readonly Row[], value: (row: Row) => number | boolean | null): string {
-  return `{${rows.map(value).map(String).join(',')}}`;
+/**
+ * An array as PostgreSQL reads it (section 8.15.2 of its manual), of what needs no escaping: numbers, booleans, and names
+ * that have been checked, in quotes.
+ */
+function plainArray<Row>(rows: readonly Row[], value: (row: Row) => number | boolean | string | null): string {
+  let elements = '';
+  for (const row of rows) elements += elements === '' ? String(value(row)) : `,${value(row)}`;
+  return `{${elements}}`;
 }
 
 const TO_ESCAPE = /["\\]/g;

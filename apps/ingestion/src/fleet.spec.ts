@@ -6,25 +6,23 @@ describe('the fleet in memory', () => {
   it('takes in so many new devices a minute and no more, and goes on the next minute', () => {
     const fleet = new Fleet();
     for (let index = 0; index < MAX_NEW_DEVICES_PER_MINUTE; index += 1)
-      expect(fleet.device(deviceId(`d${index}`), 0)?.isNew).toBe(true);
-    expect(fleet.device(deviceId('one-more'), 59_999)).toBeUndefined();
-    expect(fleet.device(deviceId('d0'), 59_999)?.isNew).toBe(false);
-    expect(fleet.device(deviceId('one-more'), 60_000)?.isNew).toBe(true);
+      expect(fleet.meet(deviceId(`d${index}`), 0)).toBeDefined();
+    expect(fleet.meet(deviceId('one-more'), 59_999)).toBeUndefined();
+    expect(fleet.known('one-more')).toBeUndefined();
+    expect(fleet.known('d0')).toBeDefined();
+    expect(fleet.meet(deviceId('one-more'), 60_000)).toBe(fleet.known('one-more'));
   });
 
   it('knows again what it is told at start, and forgets what is gone', () => {
     const fleet = new Fleet();
     fleet.restore(deviceId('a'), ['temp']);
-    expect(fleet.device(deviceId('a'), 0)).toMatchObject({
-      isNew: false,
-      device: { metrics: ['temp'] },
-    });
+    expect(fleet.known('a')?.metrics).toEqual(['temp']);
     fleet.forget('a');
-    expect(fleet.device(deviceId('a'), 0)?.isNew).toBe(true);
+    expect(fleet.known('a')).toBeUndefined();
   });
 
   it('admits 64 metrics of a device', () => {
-    const device = new Fleet().device(deviceId('a'), 0)?.device;
+    const device = new Fleet().meet(deviceId('a'), 0);
     if (device === undefined) throw new Error('the first device is taken in');
     const readings = Array.from({ length: MAX_METRICS_PER_DEVICE }, (_, index) => ({
       metric: `m${index}`,

@@ -41,6 +41,8 @@ export class KnownDevice {
   readonly #lastOrder: NewestReading[] = [];
   #changed: NewestReading[] = [];
   lastReceiptMs = 0;
+  /** It is no device of the fleet any more. */
+  isForgotten = false;
   /** How old its readings have been when they came. */
   readonly usualAge = new UsualAge();
   /** The session whose boot time is known, with it; only the newest is kept. */
@@ -147,10 +149,8 @@ export class Fleet {
     return this.#devices.size;
   }
 
-  /** The device, made when it is new; undefined when too many new ones came this minute. */
-  device(id: DeviceId, nowMs: number): { readonly device: KnownDevice; readonly isNew: boolean } | undefined {
-    const known = this.#devices.get(id);
-    if (known !== undefined) return { device: known, isNew: false };
+  /** Makes a device that is not known; undefined when too many new ones came this minute. */
+  meet(id: DeviceId, nowMs: number): KnownDevice | undefined {
     const minute = Math.floor(nowMs / 60_000);
     if (minute !== this.#minute) {
       this.#minute = minute;
@@ -160,7 +160,7 @@ export class Fleet {
     this.#newThisMinute += 1;
     const device = new KnownDevice(id, []);
     this.#devices.set(id, device);
-    return { device, isNew: true };
+    return device;
   }
 
   /** Enters a device of which the database tells at start, with its metrics; it is not new. */
@@ -175,17 +175,30 @@ export class Fleet {
 
   /** Forgets a device that has been tombstoned. */
   forget(id: string): void {
+    const device = this.#devices.get(id);
+    if (device !== undefined) device.isForgotten = true;
     this.#devices.delete(id);
   }
 }
 
-/** The readings whose metrics the device has or may still get; the others' names. */
-export function admittedReadings(
-  device: KnownDevice,
-  readings: readonly Reading[],
-): { readonly admitted: readonly Reading[]; readonly excess: readonly string[] } {
-  if (readings.every(({ metric }, place) => device.newest(metric, place) !== undefined))
-    return { admitted: readings, excess: NONE };
+/** What of a message's readings a device may have. */
+export interface Admission {
+  readonly admitted: readonly Reading[];
+  /** The metrics of the others. */
+  readonly excess: readonly string[];
+}
+
+/** The readings whose metrics the device has or may still get. */
+export function admittedReadings(device: KnownDevice, readings: readonly Reading[]): Admission {
+  let place = 0;
+  for (const { metric } of readings) {
+    if (device.newest(metric, place) === undefined) return divided(device, readings);
+    place += 1;
+  }
+  return { admitted: readings, excess: NONE };
+}
+
+function divided(device: KnownDevice, readings: readonly Reading[]): Admission {
   const admitted = readings.filter(({ metric }, place) => device.newest(metric, place) !== undefined);
   const excess = readings.filter((reading) => !admitted.includes(reading)).map(({ metric }) => metric);
   return { admitted, excess };

@@ -1,4 +1,4 @@
-import type { DeviceId, Reading, Telemetry, TopicMap } from '@muster/contract';
+import type { DeviceId, Telemetry, TopicMap } from '@muster/contract';
 import {
   SubscriberConnection,
   whenEachWasTried,
@@ -10,7 +10,7 @@ import type { TombstoneSet } from '@muster/database';
 import { logConnectionEvent, type Logger } from '@muster/service';
 import { deviceOfLine, type Influx, type Spool } from '@muster/telemetry';
 import pRetry from 'p-retry';
-import { canaryTopic, isCanaryTopic, type Canary } from './canary.ts';
+import { canaryTopic, type Canary } from './canary.ts';
 import type { DeadLetterReplay } from './dead-letter-replay.ts';
 import { keptWhereSomeIsStored, type DeadLetter } from './dead-letters.ts';
 import type { Digest } from './digest.ts';
@@ -20,9 +20,10 @@ import type { FleetStore } from './fleet-store.ts';
 import { Listening } from './listening.ts';
 import type { IngestionMetrics } from './metrics.ts';
 import type { Quota } from './quota.ts';
-import { readingTime } from './reading-time.ts';
-import { Reception } from './reception.ts';
+import { believedTimeMs, claimedTimeMs, receiptTimeMs } from './reading-time.ts';
+import { Reception, type Received } from './reception.ts';
 import { readMessage, refusedParts, type Refusal } from './telemetry-message.ts';
+import { deviceOf, TopicRoutes, type Route } from './topic-routes.ts';
 
 /** A broker keeps what it could not deliver to ingestion for so long: a week. */
 const SESSION_EXPIRY_SECONDS = 7 * 24 * 3_600;
@@ -32,13 +33,6 @@ const LONGEST_STORE_INTERVAL_MS = 700;
 /** What a device has done, and when it was heard, is judged in seconds. */
 const ACTIVITY_INTERVAL_MS = 2_000;
 const DRAIN_MS = 8_000;
-
-/** A message as it came, and whom it is to be settled with. */
-interface Received {
-  readonly message: InboundMessage;
-  readonly reception: Reception;
-  readonly index: number;
-}
 
 /** What a dead letter says of its message. */
 type LetterSource = Pick<DeadLetter, 'broker' | 'topic' | 'payload' | 'atMs'>;
@@ -85,8 +79,8 @@ export class Ingestion {
     const { influx, spool, tombstones, metrics, logger } = parts;
     this.#writes = new DurableWrites({
       ...{ influx, spool, tombstones, metrics, logger },
-      onDurable: (device, message) => parts.store.stored(device, message),
-      onRefused: (line, reason, message) => this.#refused(line, reason, message),
+      store: parts.store,
+      onRefused: (line, reason, outgoing) => this.#refused(line, reason, outgoing),
     });
     metrics.observe(() => ({
       waiting: this.#writes.depth,
@@ -113,28 +107,28 @@ export class Ingestion {
     const filters = topicMap.filters('telemetry');
     const log = logConnectionEvent(logger);
     for (const { name } of brokers) metrics.addBroker(name);
-    this.#connections = brokers.map(
-      (broker) =>
-        new SubscriberConnection({
-          broker,
-          clientId: `muster-ingestion-${broker.name}`,
-          sessionExpirySeconds: SESSION_EXPIRY_SECONDS,
-          statusTopic: 'muster/services/ingestion',
-          // Retained telemetry is old: what was live when it was published has come through the session.
-          subscriptions: [...filters, canaryTopic(broker.name)].map((filter) => ({
-            filter,
-            qos: 1,
-            retainHandling: 2,
-          })),
-          onMessages: (messages, delivery) => this.#receive(messages, delivery),
-          onEvent: (event) => {
-            if (event.kind === 'dropped') metrics.dropped.inc({ broker: event.broker });
-            if (event.kind === 'connected') this.#listening.set(event.broker, new Listening(Date.now()));
-            if (event.kind === 'disconnected') this.#listening.delete(event.broker);
-            log(event);
-          },
-        }),
-    );
+    this.#connections = brokers.map((broker) => {
+      const routes = new TopicRoutes(topicMap);
+      return new SubscriberConnection({
+        broker,
+        clientId: `muster-ingestion-${broker.name}`,
+        sessionExpirySeconds: SESSION_EXPIRY_SECONDS,
+        statusTopic: 'muster/services/ingestion',
+        // Retained telemetry is old: what was live when it was published has come through the session.
+        subscriptions: [...filters, canaryTopic(broker.name)].map((filter) => ({
+          filter,
+          qos: 1,
+          retainHandling: 2,
+        })),
+        onMessages: (messages, delivery) => this.#receive(messages, delivery, routes),
+        onEvent: (event) => {
+          if (event.kind === 'dropped') metrics.dropped.inc({ broker: event.broker });
+          if (event.kind === 'connected') this.#listening.set(event.broker, new Listening(Date.now()));
+          if (event.kind === 'disconnected') this.#listening.delete(event.broker);
+          log(event);
+        },
+      });
+    });
     await whenEachWasTried(this.#connections, connectTimeoutMs);
     await this.#parts.replay.start(this.#fleet, this.#writes);
   }
@@ -154,7 +148,7 @@ export class Ingestion {
     await this.#flushStore();
   }
 
-  #receive(messages: readonly InboundMessage[], delivery: Delivery): void {
+  #receive(messages: readonly InboundMessage[], delivery: Delivery, routes: TopicRoutes): void {
     const { metrics } = this.#parts;
     const { broker } = delivery;
     const listening = this.#listening.get(broker);
@@ -165,13 +159,14 @@ export class Ingestion {
     for (const message of messages) {
       index += 1;
       const received = { message, reception, index };
-      if (isCanaryTopic(message.topic)) {
+      const route = routes.of(message);
+      if (route.isCanary) {
         this.#takeCanary(received);
         continue;
       }
       count += 1;
       bytes += message.payloadBytes;
-      this.#take(received);
+      this.#take(received, route);
     }
     metrics.messages.inc({ broker }, count);
     metrics.bytes.inc({ broker }, bytes);
@@ -186,10 +181,10 @@ export class Ingestion {
     else this.#writes.writeLine(line).then(done, done);
   }
 
-  #take(received: Received): void {
-    const { topicMap, tombstones, metrics } = this.#parts;
+  #take(received: Received, route: Route): void {
+    const { tombstones, metrics } = this.#parts;
     const { message, reception, index } = received;
-    const read = readMessage(topicMap, message, tombstones);
+    const read = readMessage(route.match, message.payload, tombstones);
     switch (read.kind) {
       case 'refused':
         this.#reject(read.refusal, received);
@@ -199,21 +194,19 @@ export class Ingestion {
         reception.settle(index, 'acknowledge');
         return;
       case 'telemetry':
-        this.#takeTelemetry(read.device, read.telemetry, received);
+        this.#takeTelemetry(read.device, read.telemetry, received, route);
     }
   }
 
-  #takeTelemetry(id: DeviceId, telemetry: Telemetry, received: Received): void {
+  #takeTelemetry(id: DeviceId, telemetry: Telemetry, received: Received, route: Route): void {
     const { message, reception, index } = received;
     const { receivedAtMs } = reception.delivery;
-    const found = this.#fleet.device(id, receivedAtMs);
-    if (found === undefined) {
+    const device = deviceOf(route, id, this.#fleet) ?? this.#meet(id, receivedAtMs);
+    if (device === undefined) {
       const detail = 'more new devices this minute than are taken in';
       this.#reject({ device: id, reason: 'too-many-new-devices', detail }, received);
       return;
     }
-    const { device } = found;
-    if (found.isNew) this.#parts.store.heard(id);
     const { time, session, seq } = telemetry;
     // Also of what is dropped next: it has come, and is not lost.
     if (seq !== undefined) device.sequence.take(session, seq, message.duplicate);
@@ -228,14 +221,31 @@ export class Ingestion {
       reception.settle(index, 'acknowledge');
       return;
     }
-    const isByBoot = time.kind === 'uptime' && session !== undefined;
-    if (!isByBoot || device.boot?.session === session) {
-      this.#write(device, telemetry, admitted, received, isByBoot ? device.boot?.bootedAtMs : undefined);
+    const taken = excess.length === 0 ? telemetry : { ...telemetry, readings: admitted };
+    if (time.kind === 'uptime' && session !== undefined)
+      this.#writeByBoot(device, taken, received, { session, claimedMs: receivedAtMs - time.uptimeMs });
+    else this.#write(device, taken, received, undefined);
+  }
+
+  #meet(id: DeviceId, nowMs: number): KnownDevice | undefined {
+    const device = this.#fleet.meet(id, nowMs);
+    if (device !== undefined) this.#parts.store.heard(id);
+    return device;
+  }
+
+  #writeByBoot(
+    device: KnownDevice,
+    telemetry: Telemetry,
+    received: Received,
+    { session, claimedMs }: { readonly session: number; readonly claimedMs: number },
+  ): void {
+    if (device.boot?.session === session) {
+      this.#write(device, telemetry, received, device.boot.bootedAtMs);
       return;
     }
-    this.#bootTime(device, session, receivedAtMs - time.uptimeMs).then(
-      (bootedAtMs) => this.#write(device, telemetry, admitted, received, bootedAtMs),
-      () => reception.settle(index, 'leave'),
+    this.#bootTime(device, session, claimedMs).then(
+      (bootedAtMs) => this.#write(device, telemetry, received, bootedAtMs),
+      () => received.reception.settle(received.index, 'leave'),
     );
   }
 
@@ -293,50 +303,43 @@ export class Ingestion {
     return bootedAtMs;
   }
 
-  #write(
-    device: KnownDevice,
-    telemetry: Telemetry,
-    readings: readonly Reading[],
-    received: Received,
-    bootedAtMs: number | undefined,
-  ): void {
+  #write(device: KnownDevice, telemetry: Telemetry, received: Received, bootedAtMs: number | undefined): void {
     const { metrics, digest } = this.#parts;
-    const { message, reception, index } = received;
+    const { readings } = telemetry;
+    const { message, reception } = received;
     const { broker, receivedAtMs, isBacklog } = reception.delivery;
-    const { topic, qos, duplicate, payloadBytes: bytes } = message;
-    const { lastReceiptMs } = device;
-    const { epochMs, source, clockRefused } = readingTime(telemetry.time, { receivedAtMs, bootedAtMs, lastReceiptMs });
-    if (clockRefused) {
-      const detail = 'the time is off by more than a day';
-      this.#letter({ device: device.id, reason: 'bad-time', detail }, sourceOf(received), 'sample');
-    }
-    if (source === 'receipt') {
+    const { duplicate } = message;
+    const believedMs = believedTimeMs(telemetry.time, receivedAtMs, bootedAtMs);
+    const epochMs = believedMs ?? receiptTimeMs(receivedAtMs, device.lastReceiptMs);
+    if (believedMs === undefined) {
       device.lastReceiptMs = epochMs;
       if (duplicate) metrics.unstampedDuplicates.inc({ broker });
+      if (claimedTimeMs(telemetry.time, bootedAtMs) !== undefined) this.#tellBadTime(device, received);
     }
     if (telemetry.time.kind === 'clock') device.clock.take(telemetry.time.epochMs, receivedAtMs);
     const isLate = device.usualAge.take(receivedAtMs - epochMs, receivedAtMs);
     // What had waited at the broker says when it was said, not that the device is there now.
     const wasWaiting = isBacklog || duplicate || isLate;
     // Told before it is stored: whoever acts on a reading need not wait for InfluxDB.
-    digest.add(broker, device.id, readings, { atMs: epochMs, qos, late: wasWaiting });
+    if (digest.isWanted(broker))
+      digest.add(broker, device.id, readings, { atMs: epochMs, qos: message.qos, late: wasWaiting });
     device.learn(readings, epochMs);
-    const waitedHeardAtMs = source === 'receipt' ? 0 : Math.min(receivedAtMs, epochMs);
+    const waitedHeardAtMs = believedMs === undefined ? 0 : Math.min(receivedAtMs, epochMs);
     const heardAtMs = wasWaiting ? waitedHeardAtMs : receivedAtMs;
-    const admitted = readings === telemetry.readings ? telemetry : { ...telemetry, readings };
-    this.#writes.write(
-      { device, reception, index, topic, qos, bytes, heardAtMs, readings: readings.length },
-      admitted,
-      epochMs,
-    );
+    this.#writes.write(received, device, telemetry, epochMs, heardAtMs);
   }
 
-  #refused(line: string, reason: string, message: OutgoingMessage | undefined): void {
-    if (message === undefined && this.#parts.replay.refused(line, reason)) return;
-    const delivery = message?.reception.delivery;
+  #tellBadTime(device: KnownDevice, received: Received): void {
+    const detail = 'the time is off by more than a day';
+    this.#letter({ device: device.id, reason: 'bad-time', detail }, sourceOf(received), 'sample');
+  }
+
+  #refused(line: string, reason: string, outgoing: OutgoingMessage | undefined): void {
+    if (outgoing === undefined && this.#parts.replay.refused(line, reason)) return;
+    const delivery = outgoing?.reception.delivery;
     const source = {
       broker: delivery?.broker ?? '',
-      topic: message?.topic ?? '',
+      topic: outgoing?.message.topic ?? '',
       payload: Buffer.from(line),
       atMs: delivery?.receivedAtMs ?? Date.now(),
     };

@@ -1,4 +1,4 @@
-import type { Delivery } from '@muster/broker';
+import type { Delivery, InboundMessage } from '@muster/broker';
 import type { Listening } from './listening.ts';
 
 /** Messages of one read of a connection, each settled by its place among them. */
@@ -14,4 +14,12 @@ export class Reception {
     this.listening?.settled();
     this.delivery.settle(index, settlement);
   }
+}
+
+/** A message as it came, and whom it is to be settled with. */
+export interface Received<Message = InboundMessage> {
+  readonly message: Message;
+  readonly reception: Reception;
+  /** Its place among those of the reception. */
+  readonly index: number;
 }

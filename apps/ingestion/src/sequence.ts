@@ -92,6 +92,7 @@ class Stretch {
 
 /** Stands for the session of a device that names none. */
 const NO_SESSION = -1;
+const NO_NUMBER = -1;
 
 /**
  * The sequence numbers of one device: what was lost, came twice, or out of order. Numbers begin at 1 in each session, and
@@ -100,6 +101,10 @@ const NO_SESSION = -1;
  * restart. Its memory is bounded, whatever a device sends: two sessions with {@link MAX_OPEN_GAPS} gaps each.
  */
 export class SequenceTracker {
+  /** The session that was heard last, and its next number in order: nearly every message is that. */
+  #session = NO_SESSION;
+  #next = NO_NUMBER;
+  /** That session; its highest number is brought up to date when it is asked for. */
   #current: Stretch | undefined;
   #other: Stretch | undefined;
   #newestSession = NO_SESSION;
@@ -117,6 +122,22 @@ export class SequenceTracker {
   take(session: number | undefined, seq: number, isRedelivered: boolean): Arrival {
     this.#received += 1;
     const wanted = session ?? NO_SESSION;
+    if (wanted === this.#session && seq === this.#next) {
+      this.#next = seq + 1;
+      return 'next';
+    }
+    this.#bringUpToDate();
+    const arrival = this.#judge(wanted, seq, isRedelivered);
+    this.#session = wanted;
+    this.#next = this.#current === undefined ? NO_NUMBER : this.#current.highest + 1;
+    return arrival;
+  }
+
+  #bringUpToDate(): void {
+    if (this.#current !== undefined) this.#current.highest = this.#next - 1;
+  }
+
+  #judge(wanted: number, seq: number, isRedelivered: boolean): Arrival {
     let stretch = this.#current;
     if (stretch?.session !== wanted) {
       const other = this.#other;
@@ -137,6 +158,7 @@ export class SequenceTracker {
 
   /** What the numbers have told so far. */
   get counts(): SequenceCounts {
+    this.#bringUpToDate();
     let lost = this.#writtenOff;
     let missing = 0;
     for (const stretch of [this.#current, this.#other]) {

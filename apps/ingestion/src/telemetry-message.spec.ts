@@ -45,8 +45,8 @@ describe('a message', () => {
       { kind: 'tombstoned', device: 'gone' },
     ],
   ])('%s', (_, topic, payload, expected) => {
-    const message = { topic, payload: Buffer.from(payload) };
-    expect(readMessage(topicMap, message, new Set([deviceId('gone')]))).toMatchObject(expected);
+    const tombstones = new Set([deviceId('gone')]);
+    expect(readMessage(topicMap.match(topic), Buffer.from(payload), tombstones)).toMatchObject(expected);
   });
 
   it.each<[string, string, readonly string[], readonly (readonly [reason: string, detail: string])[]]>([

@@ -1,4 +1,4 @@
-import { ContractError, decodeTelemetry, type DeviceId, type Telemetry, type TopicMap } from '@muster/contract';
+import { ContractError, decodeTelemetry, type DeviceId, type Telemetry, type TopicMatch } from '@muster/contract';
 
 const MAX_DETAIL_FIELDS = 20;
 
@@ -16,13 +16,15 @@ export type MessageReading =
   | { readonly kind: 'tombstoned'; readonly device: DeviceId }
   | { readonly kind: 'refused'; readonly refusal: Refusal };
 
-/** Reads a message of telemetry. What stands in `rejected` costs the rest nothing. */
+/**
+ * Reads a message of telemetry. What stands in `rejected` costs the rest nothing.
+ * @param match what the topic map says of its topic
+ */
 export function readMessage(
-  topicMap: TopicMap,
-  { topic, payload }: { readonly topic: string; readonly payload: Uint8Array },
+  match: TopicMatch | undefined,
+  payload: Uint8Array,
   tombstones: { has(device: DeviceId): boolean },
 ): MessageReading {
-  const match = topicMap.match(topic);
   // A subscription of an earlier topic map that the broker still has.
   if (match === undefined || match.entry.role !== 'telemetry')
     return refused('', 'not-in-topic-map', 'no telemetry entry of the topic map matches');

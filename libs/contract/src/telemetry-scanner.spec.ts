@@ -114,8 +114,12 @@ const member = fc
   .map(([a, name, b, c, text, d]) => `${a}${JSON.stringify(name)}${b}:${c}${text}${d}`);
 /** Objects as devices write them, with faults, and with keys that stand twice. */
 const objectText = fc
-  .tuple(fc.array(member, { maxLength: 8 }), fc.constantFrom('', '', '', '', ',', ' ', '}', 'x', '\0'))
-  .map(([members, end]) => `{${members.join(',')}}${end}`);
+  .tuple(
+    fc.array(member, { maxLength: 8 }),
+    fc.constantFrom('', '', '', '', ',', ' ', ', '),
+    fc.constantFrom('', '', '', '', ',', ' ', '}', 'x', '\0'),
+  )
+  .map(([members, last, end]) => `{${members.join(',')}${last}}${end}`);
 const goodMember = fc
   .tuple(
     fc.constantFrom('temp', 'hum', 'vbat', 'a', 'b', 'mode', 'door', 'ts', 'up', 'session', 'seq'),
@@ -125,7 +129,9 @@ const goodMember = fc
     ),
   )
   .map(([name, text]) => `"${name}":${text}`);
-const goodText = fc.array(goodMember, { minLength: 1, maxLength: 6 }).map((members) => `{${members.join(',')}}`);
+const goodText = fc
+  .tuple(fc.array(goodMember, { minLength: 1, maxLength: 6 }), fc.constantFrom('', '', '', ','))
+  .map(([members, last]) => `{${members.join(',')}${last}}`);
 
 /** The bytes with some of them replaced, left out or put in. */
 const damaged = fc
@@ -183,6 +189,9 @@ describe('a payload that is read straight from its bytes', () => {
     ['a payload that is too large', `{"temp":1${' '.repeat(MAX_TELEMETRY_BYTES)}}`],
     ['a key that is too long', `{"${'k'.repeat(70)}":1,"temp":1}`],
     ['NaN', '{"temp":NaN}'],
+    ['a comma behind the last', '{"temp":1,}'],
+    ['a comma before the first', '{,"temp":1}'],
+    ['nothing but a comma', '{,}'],
     ['a zero before a number', '{"temp":01}'],
     ['a plain number with a zero before it', '0021.50'],
   ])('is equal for %s', (_, payload) => {

@@ -74,7 +74,8 @@ export class TelemetryScanner {
   readonly #places: ReadonlyMap<string, number>;
   readonly #isUsable: boolean;
   readonly #keys = new Map<number, KnownKey>();
-  /** Of one message; kept because every message needs one. */
+  /** Of one message; kept because every message needs them. */
+  readonly #readings: Reading[] = [];
   readonly #placesOfReadings: number[] = [];
   #message = 0;
   #bytes: Uint8Array = NOTHING;
@@ -136,16 +137,15 @@ export class TelemetryScanner {
   }
 
   #object(): ScannedObject | undefined {
-    const readings: Reading[] = [];
-    const places = this.#placesOfReadings;
+    let count = 0;
     let ts: number | undefined;
     let up: number | undefined;
     let session: number | undefined;
     let seq: number | undefined;
     if (this.#token() !== OPEN) return undefined;
     let next = this.#token();
-    if (next === CLOSE) return this.#isAtEnd() ? { readings, ts, up, session, seq } : undefined;
-    for (;;) {
+    let isOpen = next !== CLOSE;
+    while (isOpen) {
       if (next !== QUOTE) return undefined;
       const key = this.#key();
       if (key === undefined || this.#token() !== COLON) return undefined;
@@ -154,8 +154,9 @@ export class TelemetryScanner {
       const { use } = key;
       if (use.kind === 'metric') {
         if (value !== null) {
-          if (readings.length >= this.#maxReadings) return undefined;
-          insert(readings, places, use.place, { metric: use.metric, value, unit: use.unit });
+          if (count >= this.#maxReadings) return undefined;
+          this.#insert(count, use.place, { metric: use.metric, value, unit: use.unit });
+          count += 1;
         }
       } else if (use.kind === 'counter') {
         if (typeof value !== 'number') return undefined;
@@ -165,10 +166,27 @@ export class TelemetryScanner {
         else up = value;
       }
       const separator = this.#token();
-      if (separator === CLOSE) return this.#isAtEnd() ? { readings, ts, up, session, seq } : undefined;
-      if (separator !== COMMA) return undefined;
-      next = this.#token();
+      isOpen = separator === COMMA;
+      if (isOpen) next = this.#token();
+      else if (separator !== CLOSE) return undefined;
     }
+    return this.#isAtEnd() ? { readings: this.#readings.slice(0, count), ts, up, session, seq } : undefined;
+  }
+
+  /** Adds a reading behind those whose places are not greater: what the topic map names comes in its order. */
+  #insert(count: number, place: number, reading: Reading): void {
+    const readings = this.#readings;
+    const places = this.#placesOfReadings;
+    let index = count;
+    for (; index > 0; index -= 1) {
+      const before = readings[index - 1];
+      const placeBefore = places[index - 1] ?? 0;
+      if (before === undefined || placeBefore <= place) break;
+      readings[index] = before;
+      places[index] = placeBefore;
+    }
+    readings[index] = reading;
+    places[index] = place;
   }
 
   /** The next byte that is no white space (RFC 8259, section 2), or -1; it is passed. */
@@ -301,18 +319,6 @@ function exact(bytes: Uint8Array, from: number, to: number, isNegative: boolean)
   }
   const value = decimals > 0 ? mantissa / (POWERS_OF_TEN[decimals] ?? Number.NaN) : mantissa;
   return isNegative ? -value : value;
-}
-
-/** Adds a reading behind those whose places are not greater: what the topic map names comes in its order. */
-function insert(readings: Reading[], places: number[], place: number, reading: Reading): void {
-  let index = readings.length;
-  while (index > 0 && (places[index - 1] ?? 0) > place) {
-    places[index] = places[index - 1] ?? 0;
-    index -= 1;
-  }
-  places[index] = place;
-  if (index === readings.length) readings.push(reading);
-  else readings.splice(index, 0, reading);
 }
 
 /**

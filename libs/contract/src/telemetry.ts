@@ -48,10 +48,14 @@ const MAX_UPTIME_MS = 10 * 365 * 86_400_000;
 /** Values below are seconds since 1970, not milliseconds: 1e11 ms is March 1973. */
 const SECONDS_BELOW = 1e11;
 
+function clockTime(ts: unknown): ClaimedTime | undefined {
+  if (typeof ts !== 'number' || !Number.isFinite(ts) || ts <= 0) return undefined;
+  return { kind: 'clock', epochMs: Math.round(ts < SECONDS_BELOW ? ts * 1000 : ts) };
+}
+
 function claimedTime(ts: unknown, up: unknown, rejected: RejectedField[]): ClaimedTime {
-  if (typeof ts === 'number' && Number.isFinite(ts) && ts > 0) {
-    return { kind: 'clock', epochMs: Math.round(ts < SECONDS_BELOW ? ts * 1000 : ts) };
-  }
+  const clock = clockTime(ts);
+  if (clock !== undefined) return clock;
   if (ts !== undefined) rejected.push({ field: 'ts', reason: 'bad-time' });
   if (typeof up === 'number' && up >= 0 && up <= MAX_UPTIME_MS) return { kind: 'uptime', uptimeMs: Math.round(up) };
   if (up !== undefined) rejected.push({ field: 'up', reason: 'bad-time' });
@@ -121,8 +125,12 @@ function isSession(value: number): boolean {
   return value >= 0 && Number.isSafeInteger(value);
 }
 
+const NOTHING_REJECTED: readonly RejectedField[] = Object.freeze([]);
+
 function fromScan({ readings, ts, up, session, seq }: ScannedObject): Telemetry | undefined {
   if ((session !== undefined && !isSession(session)) || (seq !== undefined && !isSession(seq))) return undefined;
+  const clock = clockTime(ts);
+  if (clock !== undefined) return { readings, time: clock, session, seq, rejected: NOTHING_REJECTED };
   const rejected: RejectedField[] = [];
   return { readings, time: claimedTime(ts, up, rejected), session, seq, rejected };
 }

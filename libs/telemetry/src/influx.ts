@@ -89,8 +89,11 @@ export class Influx {
     this.#authorization = `Basic ${Buffer.from(`${target.username}:${target.password}`).toString('base64')}`;
   }
 
-  /** Writes a text of line protocol in one request, which ends as unavailable when it is aborted; never throws. */
-  async write(lines: string, signal?: AbortSignal): Promise<WriteOutcome> {
+  /**
+   * Writes line protocol in one request, which ends as unavailable when it is aborted; never throws.
+   * @param lines as a text or its bytes, which are copied before this returns
+   */
+  async write(lines: string | Buffer, signal?: AbortSignal): Promise<WriteOutcome> {
     // The client's own time limit comes later and leaves the request open: a server that hangs would gather connections.
     const abort = new AbortController();
     const end = (): void => abort.abort();
@@ -100,7 +103,8 @@ export class Influx {
     const outcome = await new Promise<WriteOutcome>((resolve) => {
       this.#client.transport.send(
         this.#writePath,
-        lines,
+        // It is declared for texts, and makes a Buffer of either (Buffer.from).
+        lines as string,
         {
           method: 'POST',
           headers: { 'content-type': 'text/plain; charset=utf-8', authorization: this.#authorization },

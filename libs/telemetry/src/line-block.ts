@@ -45,6 +45,12 @@ export class LineBlock {
     return this.#length;
   }
 
+  /** Takes all lines out; the memory stays for those that come next. */
+  clear(): void {
+    this.#length = 0;
+    this.#ends.clear();
+  }
+
   /** Takes a line, without a line break at its end. */
   add(line: string): void {
     this.#makeRoom(line.length * MAX_BYTES_PER_UNIT + 1);
@@ -126,6 +132,11 @@ export class LineBlock {
 
   /** As `String` prints it. */
   #number(value: number): void {
+    if (Number.isInteger(value) && Math.abs(value) <= MAX_SCALED) {
+      if (value < 0) this.#byte(MINUS);
+      this.#whole(Math.abs(value));
+      return;
+    }
     const scaled = Math.round(value * SCALE);
     // What is that many thousandths is printed as its digits: the quotient is rounded once, as the value was when it was read.
     if (scaled / SCALE !== value || scaled > MAX_SCALED || scaled < -MAX_SCALED) {
@@ -137,7 +148,6 @@ export class LineBlock {
     const whole = Math.floor(magnitude / SCALE);
     this.#whole(whole);
     let decimals = magnitude - whole * SCALE;
-    if (decimals === 0) return;
     let places = 3;
     while (decimals % 10 === 0) {
       decimals /= 10;
@@ -147,14 +157,14 @@ export class LineBlock {
     this.#digits(decimals, places);
   }
 
-  /** In parts that fit into 32 bits: beyond them a division costs several times as much. */
+  /** At most 10¹⁵: in parts that fit into 32 bits, because beyond them a division costs several times as much. */
   #whole(number: number): void {
     if (number < PART) {
       this.#digits(number, digitsOf(number));
       return;
     }
     const high = Math.floor(number / PART);
-    this.#whole(high);
+    this.#digits(high, digitsOf(high));
     this.#digits(number - high * PART, PART_DIGITS);
   }
 

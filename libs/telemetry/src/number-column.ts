@@ -21,6 +21,11 @@ export class NumberColumn {
     this.#length += 1;
   }
 
+  /** Takes all out; the memory stays for those that come next. */
+  clear(): void {
+    this.#length = 0;
+  }
+
   /** The number at a place; 0 where there is none. */
   at(place: number): number {
     return place < this.#length ? (this.#numbers[place] ?? 0) : 0;

@@ -8,6 +8,7 @@ import type { StoredIn, TelemetryWriterOptions } from './telemetry-writer-option
 
 /** Lines that are written together. */
 export interface LineBatch {
+  /** Theirs until {@link stored} has resolved and whoever waits for it has been told. */
   readonly lines: LineBlock;
   /** Resolves when they are durable, or refused for ever; it rejects as {@link TelemetryWriter.write}. */
   readonly stored: Promise<StoredIn>;
@@ -20,9 +21,9 @@ interface Batch extends LineBatch {
   readonly reject: (error: unknown) => void;
 }
 
-/** Lines as one text: only where some are refused are they looked at one by one. */
+/** Lines with a line break between them: only where some are refused are they looked at one by one. */
 interface Lines {
-  readonly text: string;
+  readonly bytes: Buffer;
   readonly count: number;
 }
 
@@ -40,6 +41,8 @@ const MIN_RETRY_MS = 100;
 const MAX_RETRY_MS = 5_000;
 /** Nobody is asked to wait longer, whatever `Retry-After` says. */
 const MAX_RETRY_AFTER_MS = 60_000;
+/** So many blocks that are done with are kept for the next lines: new ones would be garbage at once. */
+const SPARE_BLOCKS = 3;
 /** Full batches that wait in memory for a request to end, for each request; more go to the spool. */
 const WAITING_PER_REQUEST = 2;
 
@@ -54,6 +57,7 @@ export class TelemetryWriter {
   readonly #abort = new AbortController();
   readonly #underWay = new Set<Promise<void>>();
   #gathering: Batch | undefined;
+  readonly #spareBlocks: LineBlock[] = [];
   #gatherTimer: NodeJS.Timeout | undefined;
   #waiting: Batch[] = [];
   #requests = 0;
@@ -139,7 +143,7 @@ export class TelemetryWriter {
       const message = `more than ${maxHeldBytes} bytes wait in memory for InfluxDB and the disk`;
       throw new SpoolFullError('memory-limit', message);
     }
-    return (this.#gathering ??= newBatch());
+    return (this.#gathering ??= newBatch(this.#spareBlocks.pop() ?? new LineBlock()));
   }
 
   #added(batch: Batch): Batch {
@@ -180,12 +184,12 @@ export class TelemetryWriter {
   async #send(batch: Batch): Promise<void> {
     this.#requests += 1;
     try {
-      const left = await this.#deliver([{ text: batch.lines.bytes.toString(), count: batch.lines.count }]);
-      if (left.length === 0) this.#settle(batch, () => batch.resolve('influxdb'));
-      else await this.#spool(batch, Buffer.from(textOf(left)), countOf(left));
+      const left = await this.#deliver([{ bytes: batch.lines.bytes, count: batch.lines.count }]);
+      if (left.length === 0) this.#stored(batch, 'influxdb');
+      else await this.#spool(batch, bytesOf(left), countOf(left));
     } catch (error) {
       // Whoever takes refused lines has failed: as long as that is so nothing is acknowledged.
-      this.#settle(batch, () => batch.reject(error));
+      this.#failedFor(batch, error);
     } finally {
       this.#requests -= 1;
       this.#pump();
@@ -197,17 +201,27 @@ export class TelemetryWriter {
     try {
       await spool.append(bytes);
       onEvent({ kind: 'spooled', lines });
-      this.#settle(batch, () => batch.resolve('spool'));
+      this.#stored(batch, 'spool');
     } catch (error) {
       if (error instanceof SpoolError) onEvent({ kind: 'rejected', lines, error });
-      this.#settle(batch, () => batch.reject(error));
+      this.#failedFor(batch, error);
     }
     if (!this.#isAway) this.#startReplay();
   }
 
-  #settle(batch: Batch, settle: () => void): void {
+  #stored(batch: Batch, where: StoredIn): void {
     this.#heldBytes -= batch.heldBytes;
-    settle();
+    batch.resolve(where);
+    // Whoever was told first may still ask for its lines.
+    void batch.stored.then(() => {
+      batch.lines.clear();
+      if (this.#spareBlocks.length < SPARE_BLOCKS) this.#spareBlocks.push(batch.lines);
+    });
+  }
+
+  #failedFor(batch: Batch, error: unknown): void {
+    this.#heldBytes -= batch.heldBytes;
+    batch.reject(error);
   }
 
   /** Writes batches; answers what InfluxDB has not answered for because it is away, divided as it had come to be. */
@@ -215,11 +229,11 @@ export class TelemetryWriter {
     const left = [...batches];
     for (let lines = left[0]; lines !== undefined; lines = left[0]) {
       const startedAt = performance.now();
-      const outcome = await this.#options.influx.write(lines.text, this.#abort.signal);
+      const outcome = await this.#options.influx.write(lines.bytes, this.#abort.signal);
       if (outcome.kind === 'unavailable') {
         this.#failed(outcome);
         // Else it would be asked for the same again and again, and everything behind it wait.
-        return outcome.isTimeout === true ? [...halvesOf(splitLines(lines.text)), ...left.slice(1)] : left;
+        return outcome.isTimeout === true ? [...halvesOf(linesOf(lines)), ...left.slice(1)] : left;
       }
       this.#answered();
       if (outcome.kind === 'stored') {
@@ -233,8 +247,8 @@ export class TelemetryWriter {
   }
 
   /** Tells the lines that are known to be refused; answers the batches to write instead, to find the others. */
-  #divide({ text }: Lines, outcome: Refused): readonly Lines[] {
-    const all = splitLines(text);
+  #divide(lines: Lines, outcome: Refused): readonly Lines[] {
+    const all = linesOf(lines);
     if (outcome.kind === 'too-old' && outcome.lines > 0) {
       // The others are stored, but lines that are no line protocol are not told of in the same answer.
       const oldestFirst = [...all].sort((left, right) => timeOf(left) - timeOf(right));
@@ -319,9 +333,7 @@ export class TelemetryWriter {
   #wantedOf(replay: Replay): Replay {
     const { isWanted, onEvent } = this.#options;
     if (isWanted === undefined) return replay;
-    const left = replay.left
-      .map(({ text }) => together(splitLines(text).filter(isWanted)))
-      .filter(({ count }) => count > 0);
+    const left = replay.left.map((lines) => together(linesOf(lines).filter(isWanted))).filter(({ count }) => count > 0);
     const leftOut = countOf(replay.left) - countOf(left);
     if (leftOut > 0) onEvent({ kind: 'left-out', lines: leftOut });
     return { ...replay, left, count: replay.count - leftOut };
@@ -350,18 +362,23 @@ function halvesOf(lines: readonly string[]): readonly Lines[] {
 }
 
 function together(lines: readonly string[]): Lines {
-  return { text: lines.join('\n'), count: lines.length };
+  return { bytes: Buffer.from(lines.join('\n')), count: lines.length };
 }
 
-function textOf(parts: readonly Lines[]): string {
-  return parts.map(({ text }) => text).join('\n');
+function linesOf({ bytes }: Lines): readonly string[] {
+  return splitLines(bytes.toString());
+}
+
+function bytesOf(parts: readonly Lines[]): Buffer {
+  const [first] = parts;
+  return parts.length === 1 && first !== undefined ? first.bytes : Buffer.from(parts.flatMap(linesOf).join('\n'));
 }
 
 function countOf(parts: readonly Lines[]): number {
   return parts.reduce((sum, { count }) => sum + count, 0);
 }
 
-function newBatch(): Batch {
+function newBatch(lines: LineBlock): Batch {
   let resolve: Batch['resolve'] = () => undefined;
   let reject: Batch['reject'] = () => undefined;
   const stored = new Promise<StoredIn>((onStored, onFailed) => {
@@ -370,7 +387,7 @@ function newBatch(): Batch {
   });
   // Whoever wants to know is told; that nobody does is no fault.
   stored.catch(() => undefined);
-  return { lines: new LineBlock(), heldBytes: 0, stored, resolve, reject };
+  return { lines, heldBytes: 0, stored, resolve, reject };
 }
 
 /** The timestamp at the end of a line of line protocol. */

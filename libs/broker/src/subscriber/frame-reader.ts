@@ -1,6 +1,6 @@
 import { InboundMessage } from './inbound-message.ts';
 import { ProtocolError } from './protocol-error.ts';
-import { TopicNames } from './topic-names.ts';
+import { NOT_REMEMBERED, TopicNames } from './topic-names.ts';
 
 /** Takes what a {@link FrameReader} finds, in the order in which it came. */
 export interface FrameSink {
@@ -128,10 +128,15 @@ export class FrameReader {
     const propertyBytes = view.getUint8(propertiesStart);
     const payloadStart =
       propertyBytes === 0 ? propertiesStart + 1 : this.#payloadStart(propertiesStart, propertyBytes, frameEnd);
-    const topic = this.#topics.name(this.#block, topicStart, topicEnd);
+    const topicNumber = this.#topics.number(this.#block, topicStart, topicEnd);
+    const topic =
+      topicNumber === NOT_REMEMBERED
+        ? this.#block.toString('utf8', topicStart, topicEnd)
+        : this.#topics.name(topicNumber);
     sink.message(
       new InboundMessage(
         topic,
+        topicNumber,
         qos,
         (header & 1) !== 0,
         isDuplicate,

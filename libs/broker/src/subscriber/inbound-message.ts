@@ -14,11 +14,14 @@ const NO_PROPERTIES: MessageProperties = Object.freeze({});
 export class InboundMessage {
   /**
    * @param topic where it was published; ill-formed UTF-8 reads as U+FFFD, which no device id has
+   * @param topicNumber a small number, mostly the same for each message on that topic while the connection stands, by
+   *   which what is known of the topic is found; another topic may have had it before. -1 where it has none.
    * @param retain a replay of retained state, or with retain-as-published whatever the publisher set
    * @param duplicate the broker has sent it before and got no acknowledgement
    */
   constructor(
     readonly topic: string,
+    readonly topicNumber: number,
     readonly qos: 0 | 1,
     readonly retain: boolean,
     readonly duplicate: boolean,
