@@ -39,7 +39,9 @@ export class KnownDevice {
   readonly #metrics: Map<string, NewestReading>;
   /** By the places that their readings had in the last message: a device sends the same metrics in the same order. */
   readonly #lastOrder: NewestReading[] = [];
-  #changed: NewestReading[] = [];
+  /** The first of them have changed; what stands behind has not, and is written over: a new list each time is garbage. */
+  readonly #changed: NewestReading[] = [];
+  #changedCount = 0;
   lastReceiptMs = 0;
   /** It is no device of the fleet any more. */
   isForgotten = false;
@@ -104,16 +106,18 @@ export class KnownDevice {
       newest.epochMs = epochMs;
       if (newest.isChanged) continue;
       newest.isChanged = true;
-      this.#changed.push(newest);
+      this.#changed[this.#changedCount] = newest;
+      this.#changedCount += 1;
     }
   }
 
   /** Gives what has changed since the last time, each once. */
   takeChanged(take: (newest: NewestReading) => void): void {
-    if (this.#changed.length === 0) return;
-    const changed = this.#changed;
-    this.#changed = [];
-    for (const newest of changed) {
+    const count = this.#changedCount;
+    this.#changedCount = 0;
+    for (let place = 0; place < count; place += 1) {
+      const newest = this.#changed[place];
+      if (newest === undefined) continue;
       newest.isChanged = false;
       take(newest);
     }
