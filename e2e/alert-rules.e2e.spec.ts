@@ -82,6 +82,7 @@ describe.skipIf(reason !== undefined)(`alert rules${reason === undefined ? '' : 
   - { name: hoard, kind: broker-retained, above: 50, clear: 20, per_device: 0, brokers: [mosquitto-1] }
   - { name: letters, kind: dead-letters, above: 5, within: 1m }
   - { name: busy, kind: ingestion, figure: messages_total, above: 0 }
+  - { name: left-behind, kind: ingestion, figure: stopped_spool_bytes, above: 0 }
 `);
     const client = await scene.connect(undefined, 1);
     for (let time = 0; time < 2; time += 1) {
@@ -128,7 +129,18 @@ describe.skipIf(reason !== undefined)(`alert rules${reason === undefined ? '' : 
       await client.publishAsync('devices/broken/telemetry', '{"temp":', { qos: 1 });
     expect(await scene.alert('letters', 'invalid-json', 'firing', 30_000)).toMatchObject({ value: 20 });
     await scene.alert('busy', 'ingestion', 'firing', 30_000);
-    for (const rule of ['flaps', 'silent', 'rises', 'drops', 'hoard', 'letters', 'busy'])
+    // What another process has left on record when it ended.
+    const left = (bytes: number): Promise<string> =>
+      psql(
+        scene.address,
+        `INSERT INTO ingestion_spool (ordinal, bytes, seen_at) VALUES (7, ${bytes}, now() - interval '1 hour')
+          ON CONFLICT (ordinal) DO UPDATE SET bytes = excluded.bytes`,
+      );
+    await left(1_234);
+    expect(await scene.alert('left-behind', 'ingestion', 'firing', 30_000)).toMatchObject({ value: 1_234 });
+    await left(0);
+    await scene.alert('left-behind', 'ingestion', 'resolved', 30_000);
+    for (const rule of ['flaps', 'silent', 'rises', 'drops', 'hoard', 'letters', 'busy', 'left-behind'])
       expect((await muster(scene.address, 'alert', 'rule', 'rm', rule)).code).toBe(0);
     await scene.alert('letters', 'invalid-json', 'resolved');
     await scene.alert('busy', 'ingestion', 'resolved');

@@ -3,7 +3,9 @@ import { mkdirSync } from 'node:fs';
 import { createServer, request, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
+import type { Alert, AlertPage } from '@muster/contract';
 import { freePort, influxdbSource, startInfluxdb, type ManagedProcess } from '@muster/engines';
+import mqtt from 'mqtt';
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
 import { ingestionFigures } from './ingestion-figures.ts';
 import { NumberedSender } from './numbered-sender.ts';
@@ -14,6 +16,11 @@ type Mood = 'through' | 'gone' | 'hangs' | { readonly status: number; readonly h
 
 const account = { database: 'muster', username: 'muster', password: 'end-to-end-tests-only' };
 const SPOOL_MEGABYTES = 2;
+/** What ingestion believes that the broker keeps for it at most: few, so that a test comes near it. */
+const MAX_QUEUED = 20_000;
+/** More than a disk of that size, a receive window, and half of that queue hold. */
+const FILLING = 110_000;
+const FILLING_AT_ONCE = 5_000;
 
 let influxd: ManagedProcess;
 let influxPort = 0;
@@ -65,6 +72,7 @@ beforeAll(async () => {
   }
   // One device sends what a fleet does.
   process.env['MUSTER_DEVICE_MESSAGES_PER_SECOND'] = '100000';
+  process.env['MUSTER_BROKER_MAX_QUEUED_MESSAGES'] = String(MAX_QUEUED);
   process.env['MUSTER_INFLUXDB_URL'] = `http://127.0.0.1:${port}`;
   process.env['MUSTER_INFLUXDB_USERNAME'] = account.username;
   process.env['MUSTER_INFLUXDB_PASSWORD'] = account.password;
@@ -103,6 +111,17 @@ async function expectAll(device: string, sent: number): Promise<void> {
     timeout: 60_000,
     interval: 250,
   });
+}
+
+/** Waits until the alert of a queue that fills is in a state. */
+async function whenAlert(state: Alert['state']): Promise<void> {
+  await vi.waitFor(
+    async () => {
+      const { body } = await curl(system.address, `/api/v1/alerts?rule=broker-queue&state=${state}`);
+      expect((body as AlertPage).items).toHaveLength(1);
+    },
+    { timeout: 60_000, interval: 500 },
+  );
 }
 
 async function figure(name: string): Promise<number> {
@@ -234,6 +253,28 @@ describe('none of the messages that the broker took at QoS 1 is missing, and non
       interval: 250,
     });
     expect((await stored('best-effort')).points).toBe(offered - (await dropped()));
+  }, 240_000);
+
+  it('when the queue of the broker fills behind a full disk, of which an alert tells before it is too late', async (context) => {
+    if (!isMounted) context.skip('no disk can be mounted here');
+    const { urls, username, password } = system.address.broker;
+    const client = await mqtt.connectAsync(urls[0] ?? '', { username, password });
+    mood = 'gone';
+    const fromMs = Date.now() - 2 * FILLING;
+    for (let seq = 1; seq <= FILLING;) {
+      const publishing: Promise<unknown>[] = [];
+      for (; seq <= FILLING && publishing.length < FILLING_AT_ONCE; seq += 1) {
+        const reading = JSON.stringify({ temp: 20, ts: fromMs + seq, session: 1, seq });
+        publishing.push(client.publishAsync('devices/filling/telemetry', reading, { qos: 1 }));
+      }
+      await Promise.all(publishing);
+    }
+    await client.endAsync();
+    await whenAlert('firing');
+    expect(await figure('broker_queue_share')).toBeGreaterThan(0.5);
+    mood = 'through';
+    await expectAll('filling', FILLING);
+    await whenAlert('resolved');
   }, 240_000);
 });
 

@@ -162,7 +162,9 @@ export class SoakScene {
   async #allZeroAtMs(names: readonly string[], limitMs: number): Promise<number | undefined> {
     const untilMs = Date.now() + limitMs;
     while (Date.now() < untilMs) {
-      if (Object.values(await this.bench.figures(names)).every((value) => value === 0)) return Date.now();
+      // Killed a moment ago, it does not answer before it has started again.
+      const figures = await this.bench.figures(names).catch(() => undefined);
+      if (figures !== undefined && Object.values(figures).every((value) => value === 0)) return Date.now();
       await delay(EMPTY_POLL_MS);
     }
     return undefined;

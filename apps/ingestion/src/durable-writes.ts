@@ -281,10 +281,10 @@ export class DurableWrites {
 
   #failed(messages: readonly OutgoingMessage[], error: unknown): void {
     if (!(error instanceof SpoolError)) this.#parts.logger.error({ err: error }, 'messages could not be made durable');
-    for (const message of messages) {
-      const { reception, index } = message;
+    for (const one of messages) {
+      const { message, reception, index } = one;
       if (this.#isClosing) reception.settle(index, 'leave');
-      else if (message.message.qos > 0) this.#held.push(message);
+      else if (message.qos > 0) this.#held.push(one);
       else {
         this.#parts.metrics.noRoom.inc({ broker: reception.delivery.broker });
         reception.settle(index, 'leave');

@@ -29,7 +29,7 @@ import { SpoolWatch } from './stopped-spools.ts';
 // Prisma's query compiler is WebAssembly, of which ingestion asks little: that V8 compiles it a second time, to be faster,
 // would take 47 MB (docs/performance.md).
 setFlagsFromString('--liftoff-only');
-// V8 lets garbage grow to a multiple of what lives, because processor time is dearer to it than memory (docs/soak.md).
+// V8 lets garbage grow to a multiple of what lives, because processor time is dearer to it than memory (docs/performance.md).
 setFlagsFromString('--heap-growing-percent=20');
 
 const CONNECT_TIMEOUT_MS = 10_000;
