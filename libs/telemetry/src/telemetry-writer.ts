@@ -8,7 +8,7 @@ import type { StoredIn, TelemetryWriterOptions } from './telemetry-writer-option
 
 /** Lines that are written together. */
 export interface LineBatch {
-  /** Theirs until {@link stored} has resolved and whoever waits for it has been told. */
+  /** Not to be read any more when {@link LineBatch.stored} has resolved and whoever waits for it has been told. */
   readonly lines: LineBlock;
   /** Resolves when they are durable, or refused for ever; it rejects as {@link TelemetryWriter.write}. */
   readonly stored: Promise<StoredIn>;
@@ -189,7 +189,7 @@ export class TelemetryWriter {
       else await this.#spool(batch, bytesOf(left), countOf(left));
     } catch (error) {
       // Whoever takes refused lines has failed: as long as that is so nothing is acknowledged.
-      this.#failedFor(batch, error);
+      this.#rejected(batch, error);
     } finally {
       this.#requests -= 1;
       this.#pump();
@@ -204,7 +204,7 @@ export class TelemetryWriter {
       this.#stored(batch, 'spool');
     } catch (error) {
       if (error instanceof SpoolError) onEvent({ kind: 'rejected', lines, error });
-      this.#failedFor(batch, error);
+      this.#rejected(batch, error);
     }
     if (!this.#isAway) this.#startReplay();
   }
@@ -219,7 +219,7 @@ export class TelemetryWriter {
     });
   }
 
-  #failedFor(batch: Batch, error: unknown): void {
+  #rejected(batch: Batch, error: unknown): void {
     this.#heldBytes -= batch.heldBytes;
     batch.reject(error);
   }
