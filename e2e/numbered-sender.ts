@@ -23,7 +23,7 @@ export class NumberedSender {
   private constructor(
     readonly device: string,
     private readonly client: MqttClient,
-    private readonly pauseMs: number,
+    private pauseMs: number,
   ) {
     this.#done = this.#work();
   }
@@ -38,6 +38,11 @@ export class NumberedSender {
   /** Messages that the broker has acknowledged. */
   get sent(): number {
     return this.#sent;
+  }
+
+  /** Goes on with another pause behind each 20 messages. */
+  slowDown(pauseMs: number): void {
+    this.pauseMs = pauseMs;
   }
 
   /** Sends no more; answers how many it has sent, when the broker has them all. */

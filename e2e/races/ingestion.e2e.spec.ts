@@ -221,7 +221,7 @@ describe('ingestion and the limits of brokers', () => {
       socket.destroy();
       expect(tookMs / 1_000).toBeGreaterThan(0.8 * keepAliveSeconds - 1);
       // The machine may be busy.
-      expect(tookMs / 1_000).toBeLessThan(1.7 * keepAliveSeconds + 2);
+      expect(tookMs / 1_000).toBeLessThan(1.7 * keepAliveSeconds + 5);
     },
   );
 });
