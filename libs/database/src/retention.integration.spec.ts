@@ -67,6 +67,35 @@ describe('retention', () => {
     });
   });
 
+  it('removes replays of dead letters that ended long ago, but for the newest, and their progress behind them', async () => {
+    const asked = async (requestedDays: number, endedDays: number | undefined): Promise<bigint> => {
+      const requestedAt = daysAgo(requestedDays);
+      const data = { requestedBy: 'anna', letters: [], upTo: 1n, requested: 1n, requestedAt };
+      const { id } = await database.deadLetterReplay.create({ data });
+      const endedAt = endedDays === undefined ? null : daysAgo(endedDays);
+      await database.deadLetterReplayProgress.create({ data: { replay: id, endedAt } });
+      return id;
+    };
+    const [old, underWay, endedLately] = [await asked(200, 199), await asked(200, undefined), await asked(200, 10)];
+    const newest = await asked(180, 180);
+    // Each owner its own table, in either order: what is left of the first turn goes with the next.
+    const faults: unknown[] = [];
+    for (const owner of ['ingestion', 'registry', 'ingestion'] as const) {
+      await database.retentionRun.deleteMany();
+      const sweep = sweepOf(owner);
+      await sweep.retention.sweep(NOW);
+      faults.push(...sweep.faults);
+      if (owner === 'registry') expect(sweep.removed.get('dead_letter_replay')).toEqual([1]);
+    }
+    expect(faults).toEqual([]);
+    const left = await database.deadLetterReplay.findMany({ orderBy: { id: 'asc' } });
+    expect(left.map(({ id }) => id)).toEqual([underWay, endedLately, newest]);
+    const progress = await database.deadLetterReplayProgress.findMany({ orderBy: { replay: 'asc' } });
+    expect(progress.map(({ replay }) => replay)).toEqual([underWay, endedLately, newest]);
+    expect(await database.deadLetterReplay.count({ where: { id: old } })).toBe(0);
+    await database.retentionRun.deleteMany();
+  });
+
   it('is done once a day, by one process; what was broken off is done again after an hour', async () => {
     const swept = async (now: Date): Promise<boolean> => {
       await database.bootTime.createMany({

@@ -62,6 +62,12 @@ export const RETENTION: Readonly<Record<RetentionOwner, readonly RetentionRule[]
         WHERE newer.device = boot_time.device AND newer.session > boot_time.session)`,
     },
     { table: 'dead_letter_message', old: (before) => Prisma.sql`received_at < ${before}` },
+    {
+      table: 'dead_letter_replay_progress',
+      // When the registry has removed what was asked.
+      old: (before) => Prisma.sql`ended_at < ${before} AND NOT EXISTS (
+        SELECT 1 FROM dead_letter_replay WHERE dead_letter_replay.id = dead_letter_replay_progress.replay)`,
+    },
   ],
   alerting: [
     {
@@ -83,6 +89,13 @@ export const RETENTION: Readonly<Record<RetentionOwner, readonly RetentionRule[]
     { table: 'notification', old: (before) => Prisma.sql`created_at < ${before} AND due_at IS NULL` },
   ],
   registry: [
+    {
+      table: 'dead_letter_replay',
+      // The newest one is shown, however old.
+      old: (before) => Prisma.sql`requested_at < ${before} AND id < (SELECT max(id) FROM dead_letter_replay)
+        AND EXISTS (SELECT 1 FROM dead_letter_replay_progress AS progress
+                    WHERE progress.replay = dead_letter_replay.id AND progress.ended_at < ${before})`,
+    },
     { table: 'device_command', old: (before) => Prisma.sql`created_at < ${before} AND ended_at < ${before}` },
     { table: 'ghost', old: (before) => Prisma.sql`last_seen_at < ${before} AND cleared_at IS NOT NULL` },
     {
