@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { deviceId, TopicMap, type DeviceId } from '@muster/contract';
 import {
+  BulkConnection,
   DEAD_LETTER_CHANNEL,
   openDatabase,
   replayable,
@@ -30,12 +31,14 @@ const MENDED = TopicMap.from({
 
 let url = '';
 let database: PrismaClient;
+let bulk: BulkConnection;
 let tombstones: TombstoneSet;
 const running: DeadLetterReplay[] = [];
 
 beforeAll(async () => {
   url = await freshDatabase(inject('engines').postgresUrl);
   database = openDatabase(url, 'dead-letters-test');
+  bulk = new BulkConnection(url, 'dead-letters-test', 2, () => undefined);
   tombstones = new TombstoneSet('dead-letters-test', database, url, () => undefined);
   await tombstones.start();
 });
@@ -47,6 +50,7 @@ afterEach(async () => {
 });
 afterAll(async () => {
   await tombstones.close();
+  await bulk.close();
   await database.$disconnect();
 });
 
@@ -88,7 +92,7 @@ async function reading(
   writeLine: (line: string, replay: DeadLetterReplay) => unknown,
   share = ALL,
 ): Promise<FleetStore> {
-  const store = new FleetStore(database, () => undefined);
+  const store = new FleetStore(database, bulk, () => undefined);
   const parts = { database, postgresUrl: url, topicMap: MENDED, store, tombstones, share, logger };
   const replay = new DeadLetterReplay(parts);
   running.push(replay);

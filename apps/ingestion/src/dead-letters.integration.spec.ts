@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { BrokerConnection } from '@muster/broker';
 import { TopicMap, type Decoder } from '@muster/contract';
-import { openDatabase, TombstoneSet, type PrismaClient } from '@muster/database';
+import { BulkConnection, openDatabase, TombstoneSet, type PrismaClient } from '@muster/database';
 import { freshDatabase } from '@muster/database/fresh-database';
 import { createLogger } from '@muster/service';
 import { Influx, Spool } from '@muster/telemetry';
@@ -26,12 +26,14 @@ describe('ingestion', () => {
   const device = `valve-${randomUUID()}`;
   let url = '';
   let database: PrismaClient;
+  let bulk: BulkConnection;
   let publisher: BrokerConnection;
   let end: (() => Promise<void>) | undefined;
 
   beforeAll(async () => {
     url = await freshDatabase(postgresUrl);
     database = openDatabase(url, 'dead-letters-test');
+    bulk = new BulkConnection(url, 'dead-letters-test', 2, () => undefined);
     publisher = new BrokerConnection({
       ...{ broker, clientId: `publisher-${randomUUID()}`, sessionExpirySeconds: 0, subscriptions: [] },
       onMessage: (_, settle) => settle('acknowledge'),
@@ -44,6 +46,7 @@ describe('ingestion', () => {
   });
   afterAll(async () => {
     await publisher.close(1_000);
+    await bulk.close();
     await database.$disconnect();
   });
 
@@ -56,7 +59,7 @@ describe('ingestion', () => {
     const metrics = new IngestionMetrics(new Registry());
     const tombstones = new TombstoneSet('ingestion-test', database, url, () => undefined);
     await tombstones.start();
-    const store = new FleetStore(database, (_, error) => expect.unreachable(String(error)));
+    const store = new FleetStore(database, bulk, (_, error) => expect.unreachable(String(error)));
     const digest = new Digest(metrics, logger);
     const folder = mkdtempSync(path.join(tmpdir(), 'dead-letters-'));
     const spool = await Spool.open({ folder, maxBytes: 1_000_000, maxAgeDays: 1, onEvent: () => undefined });

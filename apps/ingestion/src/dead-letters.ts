@@ -114,17 +114,18 @@ export class DeadLetters {
    * @throws the first error that is not about the data
    */
   async flush(): Promise<void> {
-    const counts = new Set(this.#counts.values());
-    this.#counts = new Map();
-    const results = await Promise.allSettled([
-      writeRows(counts, (rows) => this.#writeCounts(rows), this.onUnstorable).catch((error: unknown) => {
-        for (const before of counts) this.#mergeCount(before);
-        throw error;
-      }),
-      this.#writeMessages(),
-    ]);
+    const results = await Promise.allSettled([this.#flushCounts(), this.#writeMessages()]);
     const failed = results.find((result) => result.status === 'rejected');
     if (failed !== undefined) throw failed.reason;
+  }
+
+  async #flushCounts(): Promise<void> {
+    const counts = [...this.#counts.values()];
+    this.#counts = new Map();
+    const left = await writeRows(counts, (rows) => this.#writeCounts(rows), this.onUnstorable);
+    if (left === undefined) return;
+    for (const before of left.rows) this.#mergeCount(before);
+    throw left.error;
   }
 
   #keep({ device, reason, broker, topic, payload, detail, atMs }: KeptMessage): void {
@@ -164,12 +165,9 @@ export class DeadLetters {
     }
     if (this.#underWay.length === 0) return;
     const written = this.#underWay;
-    const left = new Set(written);
-    try {
-      await writeRows(left, (rows) => this.#insert(rows), this.onUnstorable);
-    } finally {
-      this.#underWay = [...left];
-    }
+    const left = await writeRows(written, (rows) => this.#insert(rows), this.onUnstorable);
+    this.#underWay = left?.rows ?? [];
+    if (left !== undefined) throw left.error;
     this.#count(written);
     // What comes from now on is received later.
     const nowMs = Date.now();

@@ -1,17 +1,23 @@
 import { deviceId } from '@muster/contract';
-import { openDatabase, type PrismaClient } from '@muster/database';
+import { BulkConnection, openDatabase, type PrismaClient } from '@muster/database';
 import { freshDatabase } from '@muster/database/fresh-database';
 import { afterAll, afterEach, beforeAll, describe, expect, inject, it, vi } from 'vitest';
 import { KnownDevice } from './fleet.ts';
 import { FleetStore } from './fleet-store.ts';
 
 let database: PrismaClient;
+let bulk: BulkConnection;
 
 beforeAll(async () => {
-  database = openDatabase(await freshDatabase(inject('engines').postgresUrl), 'test');
+  const url = await freshDatabase(inject('engines').postgresUrl);
+  database = openDatabase(url, 'test');
+  bulk = new BulkConnection(url, 'test', 2, () => undefined);
 });
 
-afterAll(() => database.$disconnect());
+afterAll(async () => {
+  await bulk.close();
+  await database.$disconnect();
+});
 
 afterEach(() => vi.restoreAllMocks());
 
@@ -34,7 +40,7 @@ async function lastOf(device: string): Promise<number | null | undefined> {
 
 describe('what ingestion writes to PostgreSQL', () => {
   it('B11 is one statement a kind, whatever the number of devices, with the newest of each', async () => {
-    const store = new FleetStore(database, () => undefined);
+    const store = new FleetStore(database, bulk, () => undefined);
     const devices = Array.from({ length: 5_000 }, (_, index) => known(`b11-${index}`));
     for (const [index, device] of devices.entries()) {
       takes(store, device, index, t0);
@@ -42,7 +48,7 @@ describe('what ingestion writes to PostgreSQL', () => {
       // Late: the same key twice in one statement would be refused.
       takes(store, device, 999_999, t0 - 1_000);
     }
-    const statements = vi.spyOn(database, '$executeRaw');
+    const statements = vi.spyOn(bulk, 'execute');
     await store.flush(Date.now());
     expect(statements).toHaveBeenCalledTimes(2);
     const rows = await database.lastReading.findMany({ where: { device: { startsWith: 'b11-' } } });
@@ -54,10 +60,10 @@ describe('what ingestion writes to PostgreSQL', () => {
   });
 
   it('keeps the newest reading by its own time, where PostgreSQL fails while a late one comes', async () => {
-    const store = new FleetStore(database, () => undefined);
+    const store = new FleetStore(database, bulk, () => undefined);
     const device = known('late-amid-failure');
     takes(store, device, 2, t0 + 2_000);
-    vi.spyOn(database, '$executeRaw').mockRejectedValue(new Error('PostgreSQL is away'));
+    vi.spyOn(bulk, 'execute').mockRejectedValue(new Error('PostgreSQL is away'));
     const failing = store.flush(Date.now());
     takes(store, device, 1, t0 + 1_000);
     await expect(failing).rejects.toThrow('away');
@@ -70,7 +76,7 @@ describe('what ingestion writes to PostgreSQL', () => {
   });
 
   it('gives every type, every text and every unit back as it was', async () => {
-    const store = new FleetStore(database, () => undefined);
+    const store = new FleetStore(database, bulk, () => undefined);
     const texts = ['null', 'NULL', '', 'a "b"', 'c:\\d', '{x,y}', 'zwei\nZeilen', '22 °C', "it's"];
     for (const [index, text] of texts.entries()) {
       const device = known(`text-${index}`);
@@ -92,7 +98,7 @@ describe('what ingestion writes to PostgreSQL', () => {
   });
 
   it('writes at once what a device does that was not heard for a while, and what it does often together', async () => {
-    const store = new FleetStore(database, () => undefined);
+    const store = new FleetStore(database, bulk, () => undefined);
     const device = known('often');
     const messages = async (): Promise<bigint | undefined> =>
       (await database.deviceActivity.findUnique({ where: { device: device.id } }))?.messages;
@@ -112,18 +118,18 @@ describe('what ingestion writes to PostgreSQL', () => {
 
   it('counts no message twice where PostgreSQL goes away while rows that it refuses are looked for', async () => {
     const unstorable: unknown[] = [];
-    const store = new FleetStore(database, (row) => unstorable.push(row));
+    const store = new FleetStore(database, bulk, (row) => unstorable.push(row));
     const devices = ['half-a', 'half-b', 'half-c', 'half-d'].map(known);
     for (const device of devices) store.stored(device, 'mosquitto-0', 10, t0);
     // No bigint: a data error for the whole statement, which is divided then.
     store.stored(known('half-bad'), 'mosquitto-0', 0.5, t0);
-    const statement = database.$executeRaw.bind(database);
+    const execute = bulk.execute.bind(bulk);
     let calls = 0;
-    vi.spyOn(database, '$executeRaw').mockImplementation(((...parameters: Parameters<typeof statement>) => {
+    vi.spyOn(bulk, 'execute').mockImplementation((...parameters) => {
       calls += 1;
       // All five, then the first three; then it is away.
-      return calls <= 2 ? statement(...parameters) : Promise.reject(new Error('PostgreSQL is away'));
-    }) as typeof database.$executeRaw);
+      return calls <= 2 ? execute(...parameters) : Promise.reject(new Error('PostgreSQL is away'));
+    });
     await expect(store.flush(Date.now())).rejects.toThrow('away');
     vi.restoreAllMocks();
     await store.flush(Date.now());

@@ -6,12 +6,16 @@ import { SequenceTracker } from './sequence.ts';
 
 /** The newest value of a metric, by its own time; changed in place. */
 export class NewestReading {
-  value: ReadingValue = 0;
+  /** The value where it is a number, in a field of its own: that is written over in place, and is no garbage. */
+  number = Number.NaN;
+  /** The value where it is none. */
+  other: Exclude<ReadingValue, number> | undefined = undefined;
   unit: string | undefined = undefined;
   /** In milliseconds since 1970; before the first, longer ago than any. */
   epochMs = Number.NEGATIVE_INFINITY;
-  /** It has changed, and no message of its device has become durable since. */
+  /** It has changed, and no message of its device has become durable since; then the one that changed before it. */
   isChanged = false;
+  changedBefore: NewestReading | undefined = undefined;
   /** It is to be written to PostgreSQL. */
   isUnwritten = false;
 
@@ -21,27 +25,27 @@ export class NewestReading {
   ) {}
 }
 
-/** What ingestion has learned of a device on the way since it was last asked; times are milliseconds. */
-export interface DeviceFigures {
+/** What PostgreSQL has not been told of a device. */
+export interface Untold {
+  /** Messages that are durable, and bytes of their payloads. */
+  readonly messages: number;
+  readonly bytes: number;
   /** Messages that were lost, by their numbers; below 0 where what was missing came late. */
   readonly lost: number;
   readonly duplicates: number;
   /** Messages beyond the quota. */
   readonly dropped: number;
-  /** How far its clock is ahead of ours; undefined where that is not known. */
-  readonly clockOffsetMs: number | undefined;
-  /** Since when it sends more than its quota. */
-  readonly runawaySinceMs: number | undefined;
 }
 
 /** What ingestion keeps in memory for a device, from message to message. */
 export class KnownDevice {
-  readonly #metrics: Map<string, NewestReading>;
-  /** By the places that their readings had in the last message: a device sends the same metrics in the same order. */
-  readonly #lastOrder: NewestReading[] = [];
-  /** The first of them have changed; what stands behind has not, and is written over: a new list each time is garbage. */
-  readonly #changed: NewestReading[] = [];
-  #changedCount = 0;
+  /**
+   * By the places that they had in the last message: a device sends the same metrics in the same order. Of no more length
+   * than is needed, as there are hundreds of thousands.
+   */
+  #readings: NewestReading[];
+  /** The one that has changed last. */
+  #changed: NewestReading | undefined = undefined;
   lastReceiptMs = 0;
   /** It is no device of the fleet any more. */
   isForgotten = false;
@@ -54,7 +58,7 @@ export class KnownDevice {
   readonly sequence = new SequenceTracker();
   readonly quota = new DeviceQuota();
   readonly clock = new ClockOffset();
-  /** What PostgreSQL has not been told: messages, their bytes, the broker of the last, and when it was there for certain (0: unknown). */
+  /** Durable messages that PostgreSQL has not been told of, their bytes, the broker of the last, and when it was there for certain (0: unknown). */
   messages = 0;
   bytes = 0;
   broker = '';
@@ -62,18 +66,20 @@ export class KnownDevice {
   isUnwritten = false;
   /** When that was written last. */
   writtenAtMs = 0;
-  #told = { lost: 0, duplicates: 0, dropped: 0 };
+  #toldLost = 0;
+  #toldDuplicates = 0;
+  #toldDropped = 0;
 
   constructor(
     readonly id: DeviceId,
     metrics: readonly string[],
   ) {
-    this.#metrics = new Map(metrics.map((metric) => [metric, new NewestReading(id, metric)]));
+    this.#readings = metrics.map((metric) => new NewestReading(id, metric));
   }
 
   /** The metrics that it has. */
   get metrics(): readonly string[] {
-    return [...this.#metrics.keys()];
+    return this.#readings.map(({ metric }) => metric);
   }
 
   /**
@@ -81,16 +87,24 @@ export class KnownDevice {
    * @param place of the reading in its message
    */
   newest(metric: string, place: number): NewestReading | undefined {
-    const expected = this.#lastOrder[place];
-    if (expected?.metric === metric) return expected;
-    let found = this.#metrics.get(metric);
-    if (found === undefined) {
-      if (this.#metrics.size >= MAX_METRICS_PER_DEVICE) return undefined;
-      found = new NewestReading(this.id, metric);
-      this.#metrics.set(metric, found);
+    const expected = this.#readings[place];
+    return expected?.metric === metric ? expected : this.#moved(metric, place);
+  }
+
+  /** The newest reading of a metric, which stands at that place from now on. */
+  #moved(metric: string, place: number): NewestReading | undefined {
+    let index = this.#readings.findIndex((newest) => newest.metric === metric);
+    if (index === -1) {
+      if (this.#readings.length >= MAX_METRICS_PER_DEVICE) return undefined;
+      index = this.#readings.length;
+      this.#readings = [...this.#readings, new NewestReading(this.id, metric)];
     }
-    // Dense: it grows by one at a time.
-    if (place <= this.#lastOrder.length) this.#lastOrder[place] = found;
+    const readings = this.#readings;
+    const [found, instead] = [readings[index], readings[place]];
+    if (found !== undefined && instead !== undefined) {
+      readings[place] = found;
+      readings[index] = instead;
+    }
     return found;
   }
 
@@ -101,41 +115,51 @@ export class KnownDevice {
       const newest = this.newest(metric, place);
       place += 1;
       if (newest === undefined || newest.epochMs > epochMs) continue;
-      newest.value = value;
+      if (typeof value === 'number') {
+        newest.number = value;
+        newest.other = undefined;
+      } else newest.other = value;
       newest.unit = unit;
       newest.epochMs = epochMs;
       if (newest.isChanged) continue;
       newest.isChanged = true;
-      this.#changed[this.#changedCount] = newest;
-      this.#changedCount += 1;
+      newest.changedBefore = this.#changed;
+      this.#changed = newest;
     }
   }
 
   /** Gives what has changed since the last time, each once. */
   takeChanged(take: (newest: NewestReading) => void): void {
-    const count = this.#changedCount;
-    this.#changedCount = 0;
-    for (let place = 0; place < count; place += 1) {
-      const newest = this.#changed[place];
-      if (newest === undefined) continue;
+    let newest = this.#changed;
+    this.#changed = undefined;
+    while (newest !== undefined) {
+      const before = newest.changedBefore;
       newest.isChanged = false;
+      newest.changedBefore = undefined;
       take(newest);
+      newest = before;
     }
   }
 
-  /** Its figures since the last time that this was asked. */
-  newFigures(nowMs: number): DeviceFigures {
-    const { lost, duplicates } = this.sequence.counts;
-    const { dropped, runaway } = this.quota;
-    const told = this.#told;
-    this.#told = { lost, duplicates, dropped };
+  /** What PostgreSQL has not been told. */
+  get untold(): Untold {
+    const { messages, bytes, sequence, quota } = this;
     return {
-      lost: lost - told.lost,
-      duplicates: duplicates - told.duplicates,
-      dropped: dropped - told.dropped,
-      clockOffsetMs: this.clock.offsetMs(nowMs),
-      runawaySinceMs: runaway?.sinceMs,
+      messages,
+      bytes,
+      lost: sequence.lost - this.#toldLost,
+      duplicates: sequence.duplicates - this.#toldDuplicates,
+      dropped: quota.dropped - this.#toldDropped,
     };
+  }
+
+  /** Takes that PostgreSQL has been told. */
+  told({ messages, bytes, lost, duplicates, dropped }: Untold): void {
+    this.messages -= messages;
+    this.bytes -= bytes;
+    this.#toldLost += lost;
+    this.#toldDuplicates += duplicates;
+    this.#toldDropped += dropped;
   }
 }
 

@@ -3,7 +3,7 @@ import { mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { BrokerConnection } from '@muster/broker';
-import { openDatabase, TombstoneSet, type PrismaClient } from '@muster/database';
+import { BulkConnection, openDatabase, TombstoneSet, type PrismaClient } from '@muster/database';
 import { freshDatabase } from '@muster/database/fresh-database';
 import { createLogger, loadTopicMap } from '@muster/service';
 import { Influx, Spool } from '@muster/telemetry';
@@ -20,13 +20,18 @@ const influx = new Influx(influxdb);
 const closing: (() => Promise<unknown>)[] = [];
 let url = '';
 let database: PrismaClient;
+let bulk: BulkConnection;
 
 beforeAll(async () => {
   url = await freshDatabase(postgresUrl);
   database = openDatabase(url, 'test');
+  bulk = new BulkConnection(url, 'test', 2, () => undefined);
 });
 
-afterAll(() => database.$disconnect());
+afterAll(async () => {
+  await bulk.close();
+  await database.$disconnect();
+});
 
 afterEach(async () => {
   for (const close of closing.splice(0)) await close();
@@ -45,7 +50,7 @@ async function scene(prepare: (store: FleetStore) => void): Promise<Scene> {
   const metrics = new IngestionMetrics(new Registry());
   const logger = createLogger('test', 'silent');
   const warn = vi.spyOn(logger, 'warn') as Mock;
-  const store = new FleetStore(database, () => undefined);
+  const store = new FleetStore(database, bulk, () => undefined);
   prepare(store);
   const spool = await Spool.open({
     ...{ folder: mkdtempSync(path.join(tmpdir(), 'spool-')), maxBytes: 10_000_000, maxAgeDays: 7 },

@@ -1,5 +1,13 @@
 import { setFlagsFromString } from 'node:v8';
-import { openDatabase, Retention, RETENTION, schemaIsCurrent, TombstoneSet, waitForSchema } from '@muster/database';
+import {
+  BulkConnection,
+  openDatabase,
+  Retention,
+  RETENTION,
+  schemaIsCurrent,
+  TombstoneSet,
+  waitForSchema,
+} from '@muster/database';
 import {
   brokerTargets,
   brokerVariables,
@@ -33,6 +41,8 @@ setFlagsFromString('--liftoff-only');
 setFlagsFromString('--heap-growing-percent=20');
 
 const CONNECT_TIMEOUT_MS = 10_000;
+/** One for last readings, one for what devices have done. */
+const BULK_CONNECTIONS = 2;
 /** A device that was away sends what it has stored at once. */
 const BURST_SECONDS = 60;
 
@@ -101,7 +111,10 @@ await runService('ingestion', configurationSchema, async ({ configuration, logge
   });
   if (spools.isLooking) ingestionMetrics.observeStoppedSpools(() => spools.waiting);
   const topicMap = loadTopicMap(configuration.MUSTER_TOPIC_MAP);
-  const store = new FleetStore(database, (row, error) =>
+  const bulk = new BulkConnection(configuration.MUSTER_POSTGRES_URL, 'ingestion', BULK_CONNECTIONS, (error) =>
+    logger.debug({ err: error }, 'an idle connection to PostgreSQL was lost'),
+  );
+  const store = new FleetStore(database, bulk, (row, error) =>
     logger.error({ err: error, row }, 'PostgreSQL will never take this row'),
   );
   const replay = new DeadLetterReplay({
@@ -153,6 +166,7 @@ await runService('ingestion', configurationSchema, async ({ configuration, logge
       () => spool.close(),
       () => digest.close(),
       () => tombstones.close(),
+      () => bulk.close(),
       () => database.$disconnect(),
     ],
   };

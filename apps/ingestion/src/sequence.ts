@@ -156,20 +156,24 @@ export class SequenceTracker {
     return seq > stretch.highest ? this.#ahead(stretch, seq) : this.#behind(stretch, seq, isRedelivered);
   }
 
+  /** See {@link SequenceCounts}. */
+  get lost(): number {
+    this.#bringUpToDate();
+    return this.#writtenOff + missingOf(this.#current, REORDER_WINDOW) + missingOf(this.#other, REORDER_WINDOW);
+  }
+
+  /** See {@link SequenceCounts}. */
+  get duplicates(): number {
+    return this.#duplicates;
+  }
+
   /** What the numbers have told so far. */
   get counts(): SequenceCounts {
-    this.#bringUpToDate();
-    let lost = this.#writtenOff;
-    let missing = 0;
-    for (const stretch of [this.#current, this.#other]) {
-      if (stretch === undefined) continue;
-      lost += stretch.missing(stretch.highest - REORDER_WINDOW);
-      missing += stretch.missing(stretch.highest);
-    }
+    const { lost } = this;
     return {
       received: this.#received,
       lost,
-      awaited: missing - (lost - this.#writtenOff),
+      awaited: missingOf(this.#current, 0) + missingOf(this.#other, 0) - (lost - this.#writtenOff),
       duplicates: this.#duplicates,
       outOfOrder: this.#outOfOrder,
       untold: this.#untold,
@@ -224,4 +228,9 @@ export class SequenceTracker {
     stretch.highest = seq;
     return 'restart';
   }
+}
+
+/** Missing numbers of a stretch, but for those among so many of the highest. */
+function missingOf(stretch: Stretch | undefined, window: number): number {
+  return stretch === undefined ? 0 : stretch.missing(stretch.highest - window);
 }

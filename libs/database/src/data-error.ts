@@ -1,3 +1,4 @@
+import { DatabaseError } from 'pg';
 import { Prisma } from './client/client.ts';
 
 /** Data exceptions, violated constraints, exceeded limits (PostgreSQL, appendix A): the same statement will fail for ever. */
@@ -18,6 +19,7 @@ export function isConflict(error: unknown): boolean {
 }
 
 function sqlState(error: unknown): string | undefined {
+  if (error instanceof DatabaseError) return error.code;
   if (!(error instanceof Prisma.PrismaClientKnownRequestError)) return undefined;
   const { driverAdapterError } = (error.meta ?? {}) as { driverAdapterError?: { cause?: { originalCode?: unknown } } };
   const code = driverAdapterError?.cause?.originalCode ?? error.meta?.['code'];

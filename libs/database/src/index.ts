@@ -1,5 +1,6 @@
 export { Prisma, PrismaClient } from './client/client.ts';
 export * from './advisory-lock.ts';
+export * from './bulk-connection.ts';
 export * from './channel.ts';
 export * from './data-error.ts';
 export * from './database.ts';

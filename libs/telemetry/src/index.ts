@@ -1,3 +1,4 @@
+export * from './byte-text.ts';
 export * from './history.ts';
 export * from './influx.ts';
 export * from './influxql.ts';
