@@ -6,6 +6,12 @@ const TRUSTED_AFTER_MS = 60_000;
 const TRUSTED_READINGS = 4;
 
 const NOTHING = Number.NEGATIVE_INFINITY;
+/**
+ * Differences are whole milliseconds of 32 bits, which V8 keeps in their object: any other number would be an object of its
+ * own, of which there are a hundred thousand times four. A clock that is further off, by 24 days, is off by that much.
+ */
+const MAX_DIFFERENCE_MS = 2 ** 31 - 1;
+const NO_DIFFERENCE = -MAX_DIFFERENCE_MS - 1;
 
 /**
  * How far a device's clock is ahead of ours. A reading's time less its receipt is the clock's offset less the time that the
@@ -20,11 +26,11 @@ export class ClockOffset {
   /** Readings in this period, and before it. */
   #readings = 0;
   #readingsBefore = 0;
-  #largestMs = NOTHING;
-  #secondMs = NOTHING;
+  #largestMs = NO_DIFFERENCE;
+  #secondMs = NO_DIFFERENCE;
   /** Those of the period before. */
-  #largestBeforeMs = NOTHING;
-  #secondBeforeMs = NOTHING;
+  #largestBeforeMs = NO_DIFFERENCE;
+  #secondBeforeMs = NO_DIFFERENCE;
 
   /**
    * Takes a reading that says its time by that clock. Readings that had waited at the broker, or come again, do no harm;
@@ -38,10 +44,11 @@ export class ClockOffset {
       this.#largestBeforeMs = this.#largestMs;
       this.#secondBeforeMs = this.#secondMs;
       this.#readings = 0;
-      this.#largestMs = this.#secondMs = NOTHING;
+      this.#largestMs = this.#secondMs = NO_DIFFERENCE;
     }
     this.#readings += 1;
-    const differenceMs = claimedMs - receivedAtMs;
+    const exactMs = Math.round(claimedMs - receivedAtMs);
+    const differenceMs = Math.max(-MAX_DIFFERENCE_MS, Math.min(MAX_DIFFERENCE_MS, exactMs));
     if (differenceMs > this.#largestMs) {
       this.#secondMs = this.#largestMs;
       this.#largestMs = differenceMs;
@@ -51,7 +58,7 @@ export class ClockOffset {
   }
 
   /**
-   * How far the clock is ahead of ours, in milliseconds; negative where it is slow, undefined before enough is known. It is
+   * How far the clock is ahead of ours, in whole milliseconds of 32 bits; negative where it is slow, undefined before enough is known. It is
    * the second largest difference, so that one reading with a wild time does not count; it is too small by what the second
    * fastest reading took. A clock that is set forward shows with its second reading, one that is set back after two
    * periods: of five minutes, or of eight readings where those take longer.

@@ -3,8 +3,6 @@ import { ArrayColumn } from './array-column.ts';
 import type { KnownDevice } from './fleet.ts';
 import { ChangedRows, type OnUnstorable } from './write-rows.ts';
 
-const MAX_CLOCK_OFFSET_MS = 2 ** 31 - 1;
-
 /** What devices have done since PostgreSQL was told. It stays with them until PostgreSQL has taken it. */
 export class DeviceActivity {
   readonly #changed: ChangedRows<KnownDevice>;
@@ -56,7 +54,7 @@ export class DeviceActivity {
     const told = devices.map((device) => {
       const { untold } = device;
       columns.device.name(device.id);
-      columns.heardAtMs.number(device.heardAtMs);
+      columns.heardAtMs.number(device.heardAtMs === 0 ? null : device.heardAtMs - nowMs);
       columns.messages.number(untold.messages);
       columns.bytes.number(untold.bytes);
       columns.broker.text(device.broker);
@@ -64,13 +62,13 @@ export class DeviceActivity {
       columns.duplicates.number(untold.duplicates);
       columns.dropped.number(untold.dropped);
       columns.runawaySinceMs.number(device.quota.runaway?.sinceMs ?? null);
-      columns.clockOffsetMs.number(boundedClockMs(device.clock.offsetMs(nowMs)));
+      columns.clockOffsetMs.number(device.clock.offsetMs(nowMs) ?? null);
       return untold;
     });
     await this.bulk.execute(
       `INSERT INTO device_activity AS known (device, last_seen_at, messages, bytes, broker, lost, duplicates, dropped,
                                              runaway_since, clock_offset_ms)
-       SELECT device, to_timestamp(heard_ms / 1000.0), messages, bytes, broker, lost,
+       SELECT device, to_timestamp(coalesce($11::text::float8 + heard_ms, 0) / 1000.0), messages, bytes, broker, lost,
               duplicates, dropped, to_timestamp(runaway_ms / 1000.0), clock_ms
        FROM unnest($1::text::text[], $2::text::float8[], $3::text::bigint[], $4::text::bigint[], $5::text::text[],
                    $6::text::bigint[], $7::text::bigint[], $8::text::bigint[], $9::text::float8[], $10::text::int[])
@@ -81,7 +79,7 @@ export class DeviceActivity {
            lost = greatest(known.lost + excluded.lost, 0), duplicates = known.duplicates + excluded.duplicates,
            dropped = known.dropped + excluded.dropped, runaway_since = excluded.runaway_since,
            clock_offset_ms = coalesce(excluded.clock_offset_ms, known.clock_offset_ms), written_at = now()`,
-      Object.values(columns).map(({ bytes }) => bytes),
+      [...Object.values(columns).map(({ bytes }) => bytes), Buffer.from(String(nowMs))],
     );
     for (const [index, device] of devices.entries()) {
       const written = told[index];
@@ -89,10 +87,4 @@ export class DeviceActivity {
       device.writtenAtMs = nowMs;
     }
   }
-}
-
-/** A clock that is further off than a column can hold is off by that much. */
-function boundedClockMs(offsetMs: number | undefined): number | null {
-  if (offsetMs === undefined) return null;
-  return Math.round(Math.max(-MAX_CLOCK_OFFSET_MS, Math.min(MAX_CLOCK_OFFSET_MS, offsetMs)));
 }

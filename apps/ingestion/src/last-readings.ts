@@ -37,6 +37,8 @@ export class LastReadings {
   /** By columns: half the work of rows as JSON, for PostgreSQL and here. */
   async #write(rows: readonly NewestReading[]): Promise<void> {
     const { device, metric, number, boolean, text, unit, epochMs } = this.#columns;
+    // Times as differences have a third of the digits.
+    const nowMs = Date.now();
     for (const column of Object.values(this.#columns)) column.clear();
     for (const row of rows) {
       const { other } = row;
@@ -46,18 +48,18 @@ export class LastReadings {
       boolean.boolean(typeof other === 'boolean' ? other : null);
       text.text(typeof other === 'string' ? other : null);
       unit.text(row.unit ?? null);
-      epochMs.number(row.epochMs);
+      epochMs.number(row.epochMs - nowMs);
     }
     await this.bulk.execute(
       `INSERT INTO last_reading (device, metric, number, boolean, text, unit, at)
-       SELECT device, metric, number, boolean, text, unit, to_timestamp(epoch_ms / 1000.0)
+       SELECT device, metric, number, boolean, text, unit, to_timestamp(($8::text::float8 + epoch_ms) / 1000.0)
        FROM unnest($1::text::text[], $2::text::text[], $3::text::float8[], $4::text::boolean[], $5::text::text[],
                    $6::text::text[], $7::text::float8[])
          AS row(device, metric, number, boolean, text, unit, epoch_ms)
        ON CONFLICT (device, metric) DO UPDATE
        SET number = excluded.number, boolean = excluded.boolean, text = excluded.text, unit = excluded.unit, at = excluded.at
        WHERE last_reading.at <= excluded.at`,
-      Object.values(this.#columns).map(({ bytes }) => bytes),
+      [...Object.values(this.#columns).map(({ bytes }) => bytes), Buffer.from(String(nowMs))],
     );
   }
 }

@@ -7,19 +7,23 @@ const STEADY_AFTER_MS = 10_000;
 const TRUSTED_AFTER_MS = 600_000;
 const DRIFT_MS = 5_000;
 
+/** Ages are whole milliseconds of 32 bits, which V8 keeps in their object: any other number would be an object of its own. */
+const MAX_AGE_MS = 2 ** 31 - 1;
+
 /**
  * How old the readings of a device have been when they came, without a change; times are milliseconds. It is changed in
  * place: every message changes that of its device.
  */
 export class UsualAge {
-  #ageMs = Number.POSITIVE_INFINITY;
+  #ageMs = MAX_AGE_MS;
   #sinceMs = 0;
 
   /**
    * Takes a reading; answers whether it is news of the past. A clock that is slow makes all readings old by the same: they
    * are news all the same. An outbox that is emptied comes faster than it was filled, so its readings become younger.
    */
-  take(ageMs: number, receivedAtMs: number): boolean {
+  take(exactAgeMs: number, receivedAtMs: number): boolean {
+    const ageMs = Math.max(-MAX_AGE_MS, Math.min(MAX_AGE_MS, Math.round(exactAgeMs)));
     const differenceMs = Math.abs(ageMs - this.#ageMs);
     const steadyMs = receivedAtMs - this.#sinceMs;
     const isDrift = steadyMs >= TRUSTED_AFTER_MS && differenceMs <= DRIFT_MS;
