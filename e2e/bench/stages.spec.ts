@@ -47,6 +47,8 @@ describe('the stages of a profile', () => {
     [['apps/ingestion/src/ingestion.ts', '../../libs/telemetry/src/line-protocol.ts'], 'line protocol'],
     [['apps/ingestion/src/ingestion.ts', '../../libs/telemetry/src/batch-writer.ts'], 'batches to InfluxDB'],
     [['apps/ingestion/src/ingestion.ts', 'apps/ingestion/src/fleet-store.ts'], 'last readings to PostgreSQL'],
+    [['apps/ingestion/src/last-readings.ts', '../../libs/telemetry/src/byte-text.ts'], 'last readings to PostgreSQL'],
+    [['../../libs/telemetry/src/line-block.ts', '../../libs/telemetry/src/byte-text.ts'], 'line protocol'],
     [['apps/ingestion/src/ingestion.ts', 'Map.get'], 'ingestion.ts, fleet.ts'],
     [['node:internal/stream_base_commons', 'node:internal/streams/readable'], "Node's socket"],
     [['../../node_modules/mqtt/build/lib/client.js', '(garbage collector)'], 'garbage collection'],

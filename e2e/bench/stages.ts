@@ -32,10 +32,11 @@ const STAGES: readonly (readonly [stage: string, file: RegExp])[] = [
   ['digest', /ingestion\/src\/digest/],
   [
     'last readings to PostgreSQL',
-    /ingestion\/src\/fleet-store|node_modules\/(@prisma|pg|pg-[a-z]+|postgres-[a-z]+)\/|libs\/database\//,
+    /ingestion\/src\/(fleet-store|last-readings|device-activity|array-column|write-rows)|node_modules\/(@prisma|pg|pg-[a-z]+|postgres-[a-z]+)\/|libs\/database\//,
   ],
-  ['line protocol', /libs\/telemetry\/src\/line-protocol/],
-  ['batches to InfluxDB', /libs\/telemetry\/src\/|node_modules\/@influxdata\//],
+  ['line protocol', /libs\/telemetry\/src\/line-/],
+  // Bytes are made for InfluxDB and for PostgreSQL: they belong to who makes them.
+  ['batches to InfluxDB', /libs\/telemetry\/src\/(?!byte-text)|node_modules\/@influxdata\//],
   ['ingestion.ts, fleet.ts', /ingestion\/src\//],
 ];
 const SOCKET = "Node's socket";
