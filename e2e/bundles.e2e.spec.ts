@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process';
-import { cpSync, existsSync, mkdtempSync } from 'node:fs';
+import { cpSync, existsSync, mkdtempSync, readFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { freePort } from '@muster/engines';
@@ -57,6 +57,11 @@ describe('a build, alone in an empty folder', () => {
     for (const line of log.join('').trim().split('\n'))
       expect(JSON.parse(line)).toMatchObject({ service: app, level: expect.any(String), msg: expect.any(String) });
     expect(log.join('')).not.toContain(':p@');
+  });
+
+  it.each(SERVICES)('%s is of ASCII alone: V8 keeps a source with any other character in twice the memory', (app) => {
+    const others = /[^\0-\x7f]/.exec(readFileSync(path.join(APPS, app, 'dist/main.js'), 'utf8'));
+    expect(others).toBeNull();
   });
 
   it.each(SERVICES)('%s without configuration says in one line which variables are missing', async (app) => {
